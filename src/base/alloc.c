@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Allocation with test hooks; see alloc.h.
+ *
+ * Floor 0. Invariants: the count is taken before the allocation, so with one thread the n-th
+ * allocation is the same one in every run; a failure that is asked for happens once.
+ */
+#include "base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+
+_Atomic bool weft__alloc_hooks;
+
+static _Atomic uint64_t alloc_count;
+static _Atomic uint64_t alloc_fail_target; /* fail when the count reaches this; 0 = never */
+
+/* True when the allocation that is about to happen has to fail. */
+static __attribute__((noinline)) bool hook_says_fail(void)
+{
+    uint64_t n = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed) + 1;
+    return n == atomic_load_explicit(&alloc_fail_target, memory_order_relaxed);
+}
+
+static inline bool must_fail(void)
+{
+    if (WEFT__LIKELY(!atomic_load_explicit(&weft__alloc_hooks, memory_order_relaxed)))
+        return false;
+    return hook_says_fail();
+}
+
+void weft__alloc_fail_at(uint64_t n)
+{
+    uint64_t target = n == 0 ? 0 : atomic_load(&alloc_count) + n;
+    atomic_store(&alloc_fail_target, target);
+    if (n != 0)
+        atomic_store(&weft__alloc_hooks, true);
+}
+
+uint64_t weft__alloc_count(void)
+{
+    return atomic_load_explicit(&alloc_count, memory_order_relaxed);
+}
+
+void *weft__alloc(size_t size)
+{
+    return must_fail() ? NULL : malloc(size == 0 ? 1 : size);
+}
+
+void *weft__calloc(size_t count, size_t size)
+{
+    size_t total;
+    if (must_fail() || __builtin_mul_overflow(count, size, &total))
+        return NULL;
+    return calloc(1, total == 0 ? 1 : total);
+}
+
+void *weft__realloc(void *ptr, size_t size)
+{
+    return must_fail() ? NULL : realloc(ptr, size == 0 ? 1 : size);
+}
+
+char *weft__strdup(const char *s)
+{
+    size_t size = strlen(s) + 1;
+    char *copy = weft__alloc(size);
+    if (copy != NULL)
+        memcpy(copy, s, size);
+    return copy;
+}
+
+void weft__free(void *ptr)
+{
+    free(ptr);
+}

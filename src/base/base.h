@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The few macros and inline helpers that every internal file may use.
+ *
+ * Floor 0. Invariants: no function here allocates or waits; WEFT__ASSERT stays in release builds,
+ * so its condition must be cheap and free of side effects.
+ */
+#ifndef WEFT__BASE_BASE_H
+#define WEFT__BASE_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weft/base.h>
+
+#define WEFT__LIKELY(x) __builtin_expect(!!(x), 1)
+#define WEFT__UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define WEFT__ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The object of type `type` whose member `member` is at `ptr`. */
+#define WEFT__CONTAINER_OF(ptr, type, member)                                                      \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/* Writes "file:line: assertion failed: expression" to stderr, without stdio, and aborts. */
+_Noreturn void weft__assert_failed(const char *file, int line, const char *expr);
+
+/* States what must hold. A failure is a bug in Weft or memory that was overwritten, never input. */
+#define WEFT__ASSERT(cond)                                                                         \
+    do {                                                                                           \
+        if (WEFT__UNLIKELY(!(cond)))                                                               \
+            weft__assert_failed(__FILE__, __LINE__, #cond);                                        \
+    } while (0)
+
+static inline size_t weft__min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t weft__max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int64_t weft__min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t weft__max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint64_t weft__min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t weft__max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+#endif
