@@ -16,6 +16,20 @@ _Atomic bool weft__alloc_hooks;
 
 static _Atomic uint64_t alloc_count;
 static _Atomic uint64_t alloc_fail_target; /* fail when the count reaches this; 0 = never */
+static _Atomic int64_t alloc_live;
+
+static inline bool hooks_on(void)
+{
+    return WEFT__UNLIKELY(atomic_load_explicit(&weft__alloc_hooks, memory_order_relaxed));
+}
+
+/* What an allocation gave: one block more, if it is one. */
+static inline void *counted(void *ptr)
+{
+    if (hooks_on() && ptr != NULL)
+        atomic_fetch_add_explicit(&alloc_live, 1, memory_order_relaxed);
+    return ptr;
+}
 
 /* True when the allocation that is about to happen has to fail. */
 static __attribute__((noinline)) bool hook_says_fail(void)
@@ -26,9 +40,7 @@ static __attribute__((noinline)) bool hook_says_fail(void)
 
 static inline bool must_fail(void)
 {
-    if (WEFT__LIKELY(!atomic_load_explicit(&weft__alloc_hooks, memory_order_relaxed)))
-        return false;
-    return hook_says_fail();
+    return hooks_on() && hook_says_fail();
 }
 
 void weft__alloc_fail_at(uint64_t n)
@@ -44,9 +56,14 @@ uint64_t weft__alloc_count(void)
     return atomic_load_explicit(&alloc_count, memory_order_relaxed);
 }
 
+int64_t weft__alloc_live(void)
+{
+    return atomic_load_explicit(&alloc_live, memory_order_relaxed);
+}
+
 void *weft__alloc(size_t size)
 {
-    return must_fail() ? NULL : malloc(size == 0 ? 1 : size);
+    return must_fail() ? NULL : counted(malloc(size == 0 ? 1 : size));
 }
 
 void *weft__calloc(size_t count, size_t size)
@@ -54,12 +71,15 @@ void *weft__calloc(size_t count, size_t size)
     size_t total;
     if (must_fail() || __builtin_mul_overflow(count, size, &total))
         return NULL;
-    return calloc(1, total == 0 ? 1 : total);
+    return counted(calloc(1, total == 0 ? 1 : total));
 }
 
 void *weft__realloc(void *ptr, size_t size)
 {
-    return must_fail() ? NULL : realloc(ptr, size == 0 ? 1 : size);
+    if (must_fail())
+        return NULL;
+    void *grown = realloc(ptr, size == 0 ? 1 : size);
+    return ptr == NULL ? counted(grown) : grown;
 }
 
 char *weft__strdup(const char *s)
@@ -73,5 +93,7 @@ char *weft__strdup(const char *s)
 
 void weft__free(void *ptr)
 {
+    if (hooks_on() && ptr != NULL)
+        atomic_fetch_sub_explicit(&alloc_live, 1, memory_order_relaxed);
     free(ptr);
 }

@@ -29,9 +29,11 @@ void weft__free(void *ptr);
  * weft__alloc_hooks: set it to true to count; weft__alloc_fail_at() sets it too.
  * weft__alloc_fail_at(n): the n-th allocation from now fails (1 = the next one), once; 0 = none.
  * weft__alloc_count(): allocations asked for so far while the hooks were on, failed ones included.
+ * weft__alloc_live(): blocks allocated less blocks freed while the hooks were on.
  */
 extern _Atomic bool weft__alloc_hooks;
 void weft__alloc_fail_at(uint64_t n);
 uint64_t weft__alloc_count(void);
+int64_t weft__alloc_live(void);
 
 #endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__CALL_H
+#define WEFT__CALL_H
+/*
+ * System calls that do not wait (floor 1): socket, bind, listen ... as functions that return
+ * -errno, and the place where tests make them fail. The drivers ask weft__fault, too, before each
+ * operation and each call of their own.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+int weft__call_socket(int domain, int type, int protocol); /* adds SOCK_CLOEXEC */
+int weft__call_socketpair(int domain, int type, int fds[2]);
+int weft__call_bind(int fd, const struct sockaddr *sa, socklen_t len);
+int weft__call_listen(int fd, int backlog);
+int weft__call_shutdown(int fd, int how);
+int weft__call_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+int weft__call_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
+int weft__call_getsockname(int fd, struct sockaddr *sa, socklen_t *len);
+int weft__call_getpeername(int fd, struct sockaddr *sa, socklen_t *len);
+int weft__call_pipe(int fds[2]); /* O_CLOEXEC */
+int weft__call_eventfd(void);    /* EFD_CLOEXEC | EFD_NONBLOCK */
+int weft__call_pidfd_open(pid_t pid);
+/* sendfile(2) that never blocks on the socket: -EAGAIN when its buffer is full. */
+ssize_t weft__call_sendfile(int out_fd, int in_fd, off_t *offset, size_t len);
+int weft__call_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
+int weft__call_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
+/* sendmsg(2) with MSG_DONTWAIT | MSG_NOSIGNAL. */
+ssize_t weft__call_sendmsg_now(int fd, const struct msghdr *msg);
+/* recv(2) with MSG_DONTWAIT. */
+ssize_t weft__call_recv_now(int fd, void *buf, size_t len);
+/* accept4(2) on a listener that is in O_NONBLOCK mode; close-on-exec, blocking mode. */
+int weft__call_accept_now(int fd);
+int weft__call_set_nonblock(int fd, bool on);
+/* An epoll descriptor that polls readable when a or b does (pollset.c). */
+int weft__poll_set_open(int a, int b);
+
+/*
+ * Fault injection for tests. weft__fault_at(n, err): the n-th fault point from now in this process fails
+ * with -err (n = 0: off). weft__fault_count: points passed since it was last armed with n = UINT64_MAX,
+ * which only counts. Off, a point costs one load of a flag.
+ */
+void weft__fault_at(uint64_t n, int err);
+uint64_t weft__fault_count(void);
+extern bool weft__fault_armed;
+int weft__fault_slow(void);
+static inline int weft__fault(void)
+{
+    return __builtin_expect(weft__fault_armed, 0) ? weft__fault_slow() : 0;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which driver a loop gets, and the few calls that belong to no driver (floor 1).
+ *
+ * Invariants: features are probed, never inferred from a kernel version; a driver that was asked
+ * for by name is never replaced by another one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "base/error.h"
+#include "sys/sys.h"
+
+/* Best first. The block driver is not here: it has no loop. */
+static const struct weft__driver *const loop_drivers[] = {
+    &weft__driver_uring,
+    &weft__driver_epoll,
+};
+
+static int choose_named(const struct weft__driver **ret, const char *name)
+{
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(loop_drivers); i++) {
+        const struct weft__driver *d = loop_drivers[i];
+        if (strcmp(name, d->name) != 0)
+            continue;
+        const char *text = "";
+        int err = d->probe(&text);
+        if (err < 0)
+            return weft__fail(-ENOSYS, "driver %s cannot be used: %s", name, text);
+        *ret = d;
+        return 0;
+    }
+    return weft__fail(-EINVAL, "no driver is named \"%s\": there are uring and epoll", name);
+}
+
+int weft__driver_choose(const struct weft__driver **ret, const char *name)
+{
+    if (name == NULL)
+        name = secure_getenv("WEFT_DRIVER");
+    if (name != NULL && name[0] != '\0' && strcmp(name, "auto") != 0)
+        return choose_named(ret, name);
+
+    const char *text = "";
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(loop_drivers); i++) {
+        if (loop_drivers[i]->probe(&text) < 0)
+            continue;
+        *ret = loop_drivers[i];
+        return 0;
+    }
+    return weft__fail(-ENOSYS, "no driver can be used here; the last one: %s", text);
+}
+
+void weft__sys_close_fd(struct weft__sys *sys, int fd)
+{
+    if (sys != NULL)
+        sys->driver->forget(sys, fd);
+    /* After EINTR the descriptor is gone all the same on Linux, so there is no second try. */
+    (void)close(fd);
+}
+
+int64_t weft__clock_ns(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
