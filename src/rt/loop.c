@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop: one turn runs what is ready, sends joined writes, waits in the driver, then hands
+ * out messages from other threads and timers.
+ *
+ * Floor 2. Invariants: the loop belongs to the thread that opened it; between turns nothing of it
+ * runs; a turn with work left over never blocks; when the loop is freed it has no member, no
+ * operation under way, and no other thread is inside weft__loop_remote.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "rt/handle.h"
+#include "sys/call.h"
+
+#define RUNS_PER_TURN 512
+#define TASKS_DEFAULT 1100000
+#define POSTS_DEFAULT 4096
+
+/* --- A turn ------------------------------------------------------------------------------------- */
+
+void weft__loop_enter(struct weft_loop *l)
+{
+    l->outer = weft__flow_current;
+    l->outer_detail = weft__detail_slot;
+    weft__flow_current = &l->callback;
+    weft__detail_slot = &l->callback.detail;
+}
+
+void weft__loop_leave(struct weft_loop *l)
+{
+    weft__flow_current = l->outer;
+    weft__detail_slot = l->outer_detail;
+}
+
+void weft__loop_remote(struct weft_loop *l, struct weft__remote *r)
+{
+    /* Counted, so that the loop is not freed between the push, which may end its last member, and
+     * the wake. The caller vouches for the loop until the push. */
+    atomic_fetch_add(&l->remote_users, 1);
+    if (weft__mpsc_push(&l->remotes, &r->link))
+        weft__sys_wake(l->sys);
+    atomic_fetch_sub(&l->remote_users, 1);
+}
+
+static void run_ready(struct weft_loop *l)
+{
+    l->runs_left = RUNS_PER_TURN;
+    while (l->runs_left > 0) {
+        l->runs_left--; /* here, as tasks that pass on to one another count it down, too */
+        struct weft__slink *n = weft__queue_pop_front(&l->ready);
+        if (n == NULL)
+            return;
+        struct weft__run *r = WEFT__CONTAINER_OF(n, struct weft__run, link);
+        r->fn(r);
+    }
+}
+
+static void run_before_wait(struct weft_loop *l)
+{
+    struct weft__queue q = l->before_wait;
+    struct weft__slink *n;
+    weft__queue_init(&l->before_wait);
+    while ((n = weft__queue_pop_front(&q)) != NULL) {
+        struct weft__before_wait *b = WEFT__CONTAINER_OF(n, struct weft__before_wait, link);
+        b->fn(b);
+    }
+}
+
+static void run_remotes(struct weft_loop *l)
+{
+    struct weft__queue q = {NULL, NULL};
+    struct weft__slink *n;
+    if (weft__mpsc_empty(&l->remotes))
+        return;
+    weft__mpsc_take(&l->remotes, &q);
+    while ((n = weft__queue_pop_front(&q)) != NULL) {
+        struct weft__remote *r = WEFT__CONTAINER_OF(n, struct weft__remote, link);
+        l->posts++;
+        r->fn(r);
+    }
+}
+
+static void run_alarms(struct weft_loop *l)
+{
+    struct weft__list expired;
+    struct weft__node *n;
+    if (weft__wheel_next_ns(&l->wheel) > l->now_ns)
+        return;
+    weft__list_init(&expired);
+    weft__wheel_advance(&l->wheel, l->now_ns, &expired);
+    while ((n = weft__list_pop_front(&expired)) != NULL) {
+        struct weft__alarm *a = WEFT__CONTAINER_OF(weft__timer_of(n), struct weft__alarm, timer);
+        a->fn(a);
+    }
+}
+
+static void turn(struct weft_loop *l, int64_t until_ns)
+{
+    l->turns++;
+    run_ready(l);
+    run_before_wait(l);
+    if (!weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait) || l->root.live == 0 ||
+        (l->main_task != NULL && l->main_task->flow == NULL))
+        until_ns = 0; /* more to do, or what the loop was run for has ended */
+    else
+        until_ns = weft__min_i64(until_ns, weft__max_i64(weft__wheel_next_ns(&l->wheel), 0));
+    weft__loop_mark(l, l->sys->completions);
+    int err = weft__sys_wait(l->sys, until_ns);
+    weft__loop_mark(l, WEFT__AT_WORK);
+    if (err < 0)
+        weft__log_printf(&l->log, WEFT_LOG_ERROR, "driver %s: wait failed: %s",
+                         l->sys->driver->name, weft_error_text(err));
+    l->now_ns = weft__clock_ns();
+    run_remotes(l);
+    run_alarms(l);
+}
+
+bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
+{
+    WEFT__ASSERT(!l->in_turn);
+    l->in_turn = true;
+    weft__loop_mark(l, WEFT__AT_WORK);
+    weft__loop_enter(l);
+    turn(l, l->root.live > 0 ? until_ns : 0);
+    weft__loop_leave(l);
+    weft__loop_mark(l, WEFT__NOT_RUN);
+    l->in_turn = false;
+    return l->root.live > 0 || !weft__queue_empty(&l->ready);
+}
+
+/* --- Opening and closing ------------------------------------------------------------------------ */
+
+static void cancel_root(struct weft__remote *r)
+{
+    struct weft_loop *l = WEFT__CONTAINER_OF(r, struct weft_loop, cancel_root);
+    weft_group_cancel(&l->root);
+}
+
+static void defaults(struct weft_loop *l, const struct weft_options *o)
+{
+    if (o != NULL)
+        l->options = *o;
+    if (l->options.name == NULL)
+        l->options.name = "loop";
+    if (l->options.sigquit_tree)
+        l->options.visible = true;
+    l->log = (struct weft__log){l->options.log, l->options.log_arg};
+    l->tasks_max = l->options.max_tasks > 0 ? l->options.max_tasks : TASKS_DEFAULT;
+    l->posts_max = l->options.post_capacity > 0 ? l->options.post_capacity : POSTS_DEFAULT;
+}
+
+static void loop_free(struct weft_loop *l)
+{
+    struct weft__node *n;
+    weft__debug_leave(l);
+    while ((n = weft__list_pop_back(&l->services)) != NULL) {
+        struct weft__service *s = WEFT__CONTAINER_OF(n, struct weft__service, link);
+        s->close(s);
+    }
+    while (atomic_load(&l->remote_users) > 0)
+        sched_yield(); /* someone is between push and wake: a few instructions */
+    weft__group_fini(&l->root);
+    if (l->embed_timer >= 0)
+        close(l->embed_timer);
+    if (l->embed_fd >= 0)
+        close(l->embed_fd);
+    weft__stack_pool_close(l->stacks);
+    if (l->sys != NULL)
+        l->sys->driver->close(l->sys);
+    weft__ctx_fini(&l->main);
+    weft__free(l->callback.detail);
+    weft__free(l);
+}
+
+int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
+{
+    const struct weft__driver *driver;
+    struct weft_loop *l = weft__calloc(1, sizeof *l);
+    int err;
+    if (l == NULL)
+        return -ENOMEM;
+    defaults(l, o);
+    l->embed_fd = -1;
+    l->embed_timer = -1;
+    l->thread = pthread_self();
+    l->cancel_root.fn = cancel_root;
+    weft__list_init(&l->services);
+    weft__list_init(&l->connections);
+    weft__mpsc_init(&l->remotes);
+    weft__ctx_adopt(&l->main);
+    weft__flow_init(&l->callback, WEFT__FLOW_CALLBACK, l);
+    l->callback.name = "callback";
+    weft__group_init(&l->root, &l->callback, l);
+    l->now_ns = weft__clock_ns();
+    weft__wheel_init(&l->wheel, l->now_ns);
+    weft__debug_enter(l);
+
+    err = weft__driver_choose(&driver, l->options.driver);
+    if (err == 0)
+        err = driver->open(&l->sys, &(struct weft__sys_options){.cancel_fd = -1});
+    if (err == 0)
+        err = weft__stack_pool_open(&l->stacks, l->options.stack_size, 0);
+    if (err == 0 && (l->options.visible || l->options.watchdog_ms > 0 || l->options.report_overflow))
+        err = weft__see_open(l);
+    if (err < 0) {
+        loop_free(l);
+        return err;
+    }
+    *ret = l;
+    return 0;
+}
+
+void weft_loop_close(struct weft_loop **ret)
+{
+    struct weft_loop *l = *ret;
+    if (l == NULL)
+        return;
+    weft_group_cancel(&l->root);
+    while (weft__loop_turn(l, INT64_MAX)) {
+    }
+    /* Ends that members left for the next turn: closes of connections, last messages. */
+    while (l->sys->in_flight > 0 || !weft__queue_empty(&l->ready))
+        (void)weft__loop_turn(l, 0);
+    loop_free(l);
+    *ret = NULL;
+}
+
+/* --- weft_run ----------------------------------------------------------------------------------- */
+
+/* The thread that runs a loop passes its own cancel on to it. */
+static void link_to_thread(struct weft__flow *outer, struct weft_loop *l)
+{
+    if (outer->kind != WEFT__FLOW_THREAD || outer->member.group == NULL)
+        return;
+    struct weft__thread *t = weft__thread_of(outer);
+    pthread_mutex_lock(&weft__tree_lock);
+    t->inner = l;
+    bool canceled = weft__flow_canceled(outer);
+    pthread_mutex_unlock(&weft__tree_lock);
+    if (canceled)
+        weft_group_cancel(&l->root);
+}
+
+static void unlink_from_thread(struct weft__flow *outer)
+{
+    if (outer->kind != WEFT__FLOW_THREAD)
+        return;
+    pthread_mutex_lock(&weft__tree_lock);
+    weft__thread_of(outer)->inner = NULL;
+    pthread_mutex_unlock(&weft__tree_lock);
+}
+
+int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
+{
+    struct weft__flow *outer = weft__flow_self();
+    struct weft_loop *l = NULL;
+    struct weft_task *main_task = NULL;
+    int result;
+
+    if (fn == NULL)
+        return weft__fail(-EINVAL, "no function to run");
+    if (outer->kind == WEFT__FLOW_CALLBACK)
+        return weft__fail(-EDEADLK, "weft_run in a callback would stop the loop");
+    int err = weft_loop_open(&l, o);
+    if (err < 0)
+        return err;
+    err = weft__task_spawn(&l->root,
+                           &(struct weft__spawn){.fn = fn,
+                                                 .arg = arg,
+                                                 .name = "main",
+                                                 .site = "weft_run",
+                                                 .keep_errors = true},
+                           &main_task);
+    if (err < 0) {
+        loop_free(l);
+        return err;
+    }
+    l->main_task = main_task;
+    link_to_thread(outer, l);
+    while (main_task->flow != NULL)
+        (void)weft__loop_turn(l, INT64_MAX);
+    l->main_task = NULL;
+    unlink_from_thread(outer);
+    result = main_task->result;
+    struct weft__detail *detail = main_task->detail;
+    main_task->detail = NULL;
+    weft_task_release(&main_task);
+    weft_loop_close(&l);
+    if (detail != NULL)
+        weft__error_detail("%s", detail->text);
+    weft__free(detail);
+    return result;
+}
+
+/* --- Embedding ---------------------------------------------------------------------------------- */
+
+int weft_loop_fd(struct weft_loop *l)
+{
+    if (l->embed_fd >= 0)
+        return l->embed_fd;
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int fd = weft__poll_set_open(l->sys->driver->fd(l->sys), timer);
+    if (timer < 0 || fd < 0) {
+        int err = fd < 0 ? fd : -errno;
+        if (timer >= 0)
+            close(timer);
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    l->embed_timer = timer;
+    l->embed_fd = fd;
+    weft__loop_arm_embedding(l);
+    return fd;
+}
+
+void weft__loop_arm_embedding(struct weft_loop *l)
+{
+    if (l->embed_timer < 0)
+        return;
+    int64_t next = weft__wheel_next_ns(&l->wheel);
+    struct itimerspec it = {0};
+    if (!weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait))
+        next = 1; /* long past: readable at once */
+    if (next != INT64_MAX) {
+        next = weft__max_i64(next, 1); /* 0 would disarm it */
+        it.it_value.tv_sec = (time_t)(next / 1000000000);
+        it.it_value.tv_nsec = (long)(next % 1000000000);
+    }
+    (void)timerfd_settime(l->embed_timer, TFD_TIMER_ABSTIME, &it, NULL);
+}
+
+int weft_loop_step(struct weft_loop *l, weft_deadline d)
+{
+    if (!pthread_equal(l->thread, pthread_self()))
+        return weft__fail(WEFT_ETHREAD, "the loop belongs to another thread");
+    if (l->in_turn)
+        return weft__fail(-EDEADLK, "weft_loop_step inside the loop's own task or callback");
+    bool live = weft__loop_turn(l, d.ns);
+    /* What the wait brought runs in this step, not the next. */
+    if (!weft__queue_empty(&l->ready))
+        live = weft__loop_turn(l, 0);
+    weft__loop_arm_embedding(l);
+    return live ? 1 : 0;
+}
+
+struct weft_group *weft_loop_group(struct weft_loop *l)
+{
+    return &l->root;
+}
+
+/* --- Facts -------------------------------------------------------------------------------------- */
+
+struct weft_loop *weft_loop_current(void)
+{
+    return weft__flow_current != NULL ? weft__flow_current->loop : NULL;
+}
+
+const char *weft_driver_name(void)
+{
+    struct weft_loop *l = weft_loop_current();
+    return l != NULL ? l->sys->driver->name : weft__driver_block.name;
+}
+
+int weft_loop_stats(struct weft_loop *l, struct weft_loop_stats *ret)
+{
+    if (!pthread_equal(l->thread, pthread_self()))
+        return weft__fail(WEFT_ETHREAD, "the loop belongs to another thread");
+    *ret = (struct weft_loop_stats){
+        .turns = l->turns,
+        .completions = l->sys->completions,
+        .switches = l->switches,
+        .tasks_started = l->tasks_started,
+        .tasks_live = l->tasks_live,
+        .posts = l->posts,
+        .allocations = weft__alloc_count(),
+    };
+    return 0;
+}

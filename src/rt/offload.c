@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The work pool: jobs that would hold the loop run on a few threads beside it.
+ *
+ * Floor 2. One pool a loop, opened with its first job and closed with the loop. Threads are started
+ * when a job finds none idle, up to the maximum, and stay until the close; all signals but those
+ * of faults are blocked in them. To a job its thread is a plain thread: waiting calls block it.
+ *
+ * Who owns a job, and what a cancel or time-out of the waiting task does to it:
+ *
+ *                       weft_offload (arg borrowed)        weft_offload_copy (arg copied)
+ *   it lies             on the waiting task's stack        on the heap, the copy behind it
+ *   not begun           taken from the queue: never runs   abandoned: never runs, but is cleaned up
+ *   running             told, and waited for               told, and abandoned
+ *   ended, not yet told the result stands                  the result stands
+ *
+ * The task goes on at once after abandoning; the pool's thread then calls cleanup and frees the
+ * job. A queued job with nothing to clean up is freed at once. So after -ETIMEDOUT and -ECANCELED
+ * of weft_offload_copy what the copy refers to belongs to cleanup, which is called exactly once,
+ * and after every other result to the caller. That also holds where the cancel came before the call
+ * (then cleanup is called in the calling task, on *arg itself, as there is no job), and on a plain
+ * thread for a job that looked, saw that it is to stop, and returned one of the two codes.
+ *
+ * Invariants:
+ *  - the pool's lock guards the queue, the counts and each job's state and call;
+ *  - a job that was abandoned never touches the loop, and one that was not touches it once, by its
+ *    remote, as its last act; so all that the close has to do is to join the threads;
+ *  - jobs are submitted on the loop's thread only, so threads are started by one at a time.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include <weft/offload.h>
+
+#include "base/alloc.h"
+#include "rt/rt.h"
+#include "sys/call.h"
+
+#define THREADS_DEFAULT 4
+#define CAPACITY_DEFAULT 1024
+#define COPY_MAX 65536
+
+struct pool {
+    struct weft__service service;
+    struct weft_loop *loop;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct weft__list queue; /* jobs that have not begun */
+    size_t waiting;          /* their number */
+    size_t idle;             /* threads without a job, just started ones included */
+    size_t capacity;
+    size_t threads_max;
+    size_t threads; /* the loop's thread only */
+    bool closing;
+    pthread_t ids[];
+};
+
+/* A task's wait for its job. */
+struct call {
+    struct weft__wait wait;
+    struct weft_job *job;
+    int gave_up; /* why the job's result does not count; 0: it does */
+};
+
+enum state { QUEUED, RUNNING, ENDED };
+
+struct weft_job {
+    struct weft__node link;   /* in the pool's queue */
+    struct weft__remote told; /* tells the loop that it has ended */
+    struct pool *pool;        /* NULL: it runs on the thread that called */
+    struct call *call;        /* NULL: abandoned */
+    weft_job_fn fn;
+    void *arg;
+    void (*cleanup)(void *arg);
+    struct weft__detail *detail; /* of an error result */
+    int result;
+    enum state state;
+    bool may_abandon;
+    _Atomic bool canceled;
+    const struct weft__flow *here; /* pool NULL: the calling thread's flow, when a cancel counts */
+    int64_t until_ns;              /* pool NULL: the call's deadline */
+};
+
+/* A job on the heap, with the copy of its argument. */
+struct copied {
+    struct weft_job job;
+    _Alignas(max_align_t) char copy[];
+};
+
+bool weft_job_canceled_mt(const struct weft_job *j)
+{
+    if (j->pool != NULL)
+        return atomic_load_explicit(&j->canceled, memory_order_relaxed);
+    if (j->here != NULL && atomic_load_explicit(&j->here->canceled, memory_order_relaxed))
+        return true;
+    return j->until_ns != INT64_MAX && weft__clock_ns() >= j->until_ns;
+}
+
+/* --- The pool's threads ----------------------------------------------------------------------- */
+
+static void job_free(struct weft_job *j)
+{
+    weft__free(j->detail);
+    weft__free(WEFT__CONTAINER_OF(j, struct copied, job));
+}
+
+static void run(struct weft_job *j)
+{
+    weft__error_detail_clear();
+    j->result = j->fn(j, j->arg);
+    if (j->result >= 0 || weft_error_detail()[0] == '\0')
+        return;
+    j->detail = weft__alloc(sizeof *j->detail);
+    if (j->detail != NULL)
+        strcpy(j->detail->text, weft_error_detail()); /* same size, and terminated */
+}
+
+/* Called with the lock, which is given back; j may be gone afterwards. */
+static void end_job(struct pool *p, struct weft_job *j)
+{
+    bool abandoned = j->call == NULL;
+    j->state = ENDED;
+    if (!abandoned)
+        p->idle++; /* before the task can submit its next job */
+    pthread_mutex_unlock(&p->lock);
+    if (!abandoned) {
+        weft__loop_remote(p->loop, &j->told);
+        return;
+    }
+    if (j->cleanup != NULL)
+        j->cleanup(j->arg);
+    job_free(j);
+    pthread_mutex_lock(&p->lock);
+    p->idle++;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *thread_main(void *arg)
+{
+    struct pool *p = arg;
+    (void)pthread_setname_np(pthread_self(), "weft-offload");
+    pthread_mutex_lock(&p->lock);
+    for (;;) {
+        struct weft__node *n = weft__list_pop_front(&p->queue);
+        if (n == NULL && p->closing)
+            break;
+        if (n == NULL) {
+            pthread_cond_wait(&p->work, &p->lock);
+            continue;
+        }
+        struct weft_job *j = WEFT__CONTAINER_OF(n, struct weft_job, link);
+        p->waiting--;
+        p->idle--;
+        if (j->call != NULL) {
+            j->state = RUNNING;
+            pthread_mutex_unlock(&p->lock);
+            run(j);
+            pthread_mutex_lock(&p->lock);
+        }
+        end_job(p, j);
+        pthread_mutex_lock(&p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static int start_thread(struct pool *p)
+{
+    /* Not those that a fault of the thread itself raises: blocked, they would kill without a word
+     * to the program's handler. And profilers want their ticks. */
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+    sigset_t blocked, before;
+    int err = -weft__fault();
+    if (err != 0)
+        return -err;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(open); i++)
+        sigdelset(&blocked, open[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    err = pthread_create(&p->ids[p->threads], NULL, thread_main, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err == 0)
+        p->threads++;
+    return -err;
+}
+
+/* --- Opening and closing ---------------------------------------------------------------------- */
+
+/* The loop has no task left, so what is still queued or running was abandoned; all of it is cleaned
+ * up before the threads end. */
+static void pool_close(struct weft__service *s)
+{
+    struct pool *p = WEFT__CONTAINER_OF(s, struct pool, service);
+    pthread_mutex_lock(&p->lock);
+    p->closing = true;
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    for (size_t i = 0; i < p->threads; i++)
+        pthread_join(p->ids[i], NULL);
+    WEFT__ASSERT(p->waiting == 0 && p->idle == p->threads);
+    p->loop->offload = NULL;
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->lock);
+    weft__free(p);
+}
+
+static struct pool *pool_of(struct weft_loop *l)
+{
+    if (l->offload != NULL)
+        return WEFT__CONTAINER_OF(l->offload, struct pool, service);
+    const struct weft_options *o = &l->options;
+    size_t threads = o->offload_threads > 0 ? o->offload_threads : THREADS_DEFAULT;
+    struct pool *p = weft__calloc(1, sizeof *p + threads * sizeof p->ids[0]);
+    if (p == NULL)
+        return NULL;
+    p->loop = l;
+    p->capacity = o->offload_capacity > 0 ? o->offload_capacity : CAPACITY_DEFAULT;
+    p->threads_max = threads;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    weft__list_init(&p->queue);
+    p->service.close = pool_close;
+    weft__list_push_back(&l->services, &p->service.link);
+    l->offload = &p->service;
+    return p;
+}
+
+/* --- Submitting and waiting ------------------------------------------------------------------- */
+
+static void job_told(struct weft__remote *r)
+{
+    struct weft_job *j = WEFT__CONTAINER_OF(r, struct weft_job, told);
+    weft__wait_trigger(&j->call->wait, 0); /* ended jobs are not abandoned, so there is a call */
+}
+
+/* Sees to it that the pool has a thread, and if it may have one more, one for this job. */
+static int provide_thread(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool more = p->waiting >= p->idle && p->threads < p->threads_max;
+    if (more)
+        p->idle++;
+    pthread_mutex_unlock(&p->lock);
+    int err = more ? start_thread(p) : 0;
+    if (err == 0)
+        return 0;
+    pthread_mutex_lock(&p->lock);
+    p->idle--;
+    pthread_mutex_unlock(&p->lock);
+    if (p->threads > 0)
+        return 0; /* it waits for one of those that there are */
+    return weft__fail(-EAGAIN, "no thread to be had for the work pool: %s", weft_error_text(err));
+}
+
+/* The pool takes j, unless this fails. */
+static int submit(struct weft_loop *l, struct weft_job *j)
+{
+    struct pool *p = pool_of(l);
+    if (p == NULL)
+        return -ENOMEM;
+    int err = provide_thread(p);
+    if (err < 0)
+        return err;
+    j->pool = p;
+    j->told.fn = job_told;
+    pthread_mutex_lock(&p->lock);
+    bool full = p->waiting >= p->idle + p->capacity;
+    if (!full) {
+        weft__list_push_back(&p->queue, &j->link);
+        p->waiting++;
+        if (p->idle > 0)
+            pthread_cond_signal(&p->work);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (full)
+        return weft__fail(WEFT_ELIMIT, "offload_capacity: %zu jobs wait for a thread of the pool",
+                          p->capacity);
+    return 0;
+}
+
+/* The task gives up: see the table above. */
+static void call_abort(struct weft__wait *w, int why)
+{
+    struct call *c = WEFT__CONTAINER_OF(w, struct call, wait);
+    struct weft_job *j = c->job;
+    struct pool *p = j->pool;
+    pthread_mutex_lock(&p->lock);
+    bool go_on = j->state != ENDED && (j->may_abandon || j->state == QUEUED);
+    bool dequeue = j->state == QUEUED && j->cleanup == NULL;
+    bool drop = dequeue && j->may_abandon;
+    if (j->state != ENDED) {
+        c->gave_up = why;
+        atomic_store_explicit(&j->canceled, true, memory_order_relaxed);
+        if (j->may_abandon)
+            j->call = NULL;
+    }
+    if (dequeue) {
+        weft__list_remove(&j->link);
+        p->waiting--;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (drop)
+        job_free(j);
+    if (go_on)
+        weft__wait_trigger(w, why);
+}
+
+/* Waits for a job that was submitted; when it returns != 0 an abandonable job is gone. */
+static int await(struct call *c, weft_deadline d)
+{
+    (void)weft__wait_block(&c->wait, d);
+    return c->gave_up;
+}
+
+/* The job's result for the caller, with its detail. */
+static int result_of(struct weft_job *j)
+{
+    if (j->detail != NULL)
+        weft__error_detail("%s", j->detail->text);
+    return j->result;
+}
+
+/* On a plain thread nothing is held up, so the job runs right there, to its end. */
+static int run_here(weft_job_fn fn, void *arg, void (*cleanup)(void *arg), weft_deadline d)
+{
+    struct weft__flow *f = weft__flow_self();
+    struct weft_job j = {.until_ns = d.ns, .here = f->shields == 0 ? f : NULL};
+    int result = fn(&j, arg);
+    bool stopped = result == -ECANCELED || result == -ETIMEDOUT;
+    if (stopped && cleanup != NULL && weft_job_canceled_mt(&j))
+        cleanup(arg);
+    return result;
+}
+
+int weft_offload(weft_job_fn fn, void *arg, weft_deadline d)
+{
+    if (fn == NULL)
+        return weft__fail(-EINVAL, "no function to run");
+    int err = weft__wait_check();
+    if (err < 0)
+        return err;
+    struct weft_loop *l = weft__flow_self()->loop;
+    if (l == NULL)
+        return run_here(fn, arg, NULL, d);
+    struct call c = {.gave_up = 0};
+    struct weft_job j = {.fn = fn, .arg = arg, .call = &c};
+    c.job = &j;
+    weft__wait_init(&c.wait, "offload", -1, call_abort);
+    err = submit(l, &j);
+    if (err < 0)
+        return err;
+    err = await(&c, d);
+    if (err == 0)
+        err = result_of(&j);
+    weft__free(j.detail);
+    return err;
+}
+
+int weft_offload_copy(weft_job_fn fn, void *arg, size_t size, void (*cleanup)(void *arg),
+                      weft_deadline d)
+{
+    if (fn == NULL || size == 0 || size > COPY_MAX)
+        return weft__fail(-EINVAL, "offload with a copy of %zu bytes; 1 to %d can be had", size,
+                          COPY_MAX);
+    int err = weft__wait_check();
+    if (err < 0) {
+        if (err == -ECANCELED && cleanup != NULL)
+            cleanup(arg);
+        return err;
+    }
+    struct weft_loop *l = weft__flow_self()->loop;
+    if (l == NULL)
+        return run_here(fn, arg, cleanup, d);
+    struct copied *h = weft__alloc(sizeof *h + size);
+    if (h == NULL)
+        return -ENOMEM;
+    struct weft_job *j = &h->job;
+    struct call c = {.job = j};
+    *j = (struct weft_job){.fn = fn, .arg = h->copy, .cleanup = cleanup, .may_abandon = true};
+    j->call = &c;
+    memcpy(h->copy, arg, size);
+    weft__wait_init(&c.wait, "offload", -1, call_abort);
+    err = submit(l, j);
+    if (err == 0) {
+        err = await(&c, d);
+        if (err < 0)
+            return err; /* abandoned: j is not ours any more */
+        memcpy(arg, h->copy, size);
+        err = result_of(j);
+    }
+    job_free(j);
+    return err;
+}
