@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT_STREAM_H
+#define WEFT_STREAM_H
+/*
+ * Streams: bytes both ways, in order, over TCP, a Unix socket, a pipe in memory.
+ *
+ * The same calls work in a task (the task waits, others run) and on a plain thread (the thread
+ * blocks). In a protocol callback a call that would wait returns -EDEADLK: see protocol.h.
+ *
+ * Thread rule: a stream belongs to the loop, or the thread, that made or adopted it; see
+ * weft_stream_detach for moving one. One reader and one writer at a time: a second gets -EBUSY.
+ * All waiting calls are cancellation points and take a deadline: -ETIMEDOUT when it passes,
+ * -ECANCELED when the task is cancelled. Neither hurts reading; a write that was cut off leaves
+ * the peer with an unknown part of it, so the stream then refuses more (WEFT_EPOISONED).
+ */
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <weft/address.h>
+#include <weft/framing.h>
+#include <weft/time.h>
+
+WEFT_BEGIN_DECLS
+
+struct weft_stream;
+
+/* --- Making streams ------------------------------------------------------------------------ */
+
+struct weft_dial_options {
+    const char *bind;       /* endpoint to bind the local side to; NULL: the system chooses */
+    bool no_delay_off;      /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
+    int keepalive_s;        /* > 0: TCP keep-alive after so many idle seconds */
+    int user_timeout_ms;    /* > 0: TCP_USER_TIMEOUT, tcp(7) */
+    size_t write_buffer;    /* bytes of joined writes that may wait; 0: 64 KiB */
+};
+
+/*
+ * Connects to an endpoint (o: borrowed, may be NULL). *ret: owned by the caller.
+ * Returns 0, -ETIMEDOUT, -ECANCELED, -ECONNREFUSED, -ENETUNREACH and others of connect(2),
+ * WEFT_EENDPOINT, WEFT_ENAME, -EMFILE, -ENOMEM, -EDEADLK.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_dial(struct weft_stream **ret, const char *endpoint,
+                                       const struct weft_dial_options *o, weft_deadline d);
+
+/* Two ends of a pipe in memory, each way bounded by capacity bytes (0: 64 KiB). Both of one loop. */
+WEFT_API WEFT_MUST_CHECK int weft_pipe_open(struct weft_stream **a, struct weft_stream **b,
+                                            size_t capacity);
+
+/* Two connected Unix stream sockets, socketpair(2). */
+WEFT_API WEFT_MUST_CHECK int weft_socketpair(struct weft_stream **a, struct weft_stream **b);
+
+/* Takes over a connected stream socket, pipe or terminal; the stream owns fd from then on. */
+WEFT_API WEFT_MUST_CHECK int weft_stream_from_fd(struct weft_stream **ret, int fd);
+
+/* --- Reading ------------------------------------------------------------------------------- */
+
+/* Some bytes, at least 1 and at most cap; 0 at the clean end of the stream. -EBUSY, -ECONNRESET... */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_read(struct weft_stream *s, void *buf, size_t cap,
+                                           weft_deadline d);
+
+/* Exactly len bytes. WEFT_EEOF when the stream ends before; what was read is then in buf. */
+WEFT_API WEFT_MUST_CHECK int weft_read_full(struct weft_stream *s, void *buf, size_t len,
+                                            weft_deadline d);
+
+/*
+ * Up to and including the first delim. Returns the length; WEFT_ETOOLONG when cap bytes hold none;
+ * WEFT_EEOF when the stream ends within a piece, 0 when it ends before one. On an error nothing is
+ * lost: the bytes stay in the stream.
+ */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_read_until(struct weft_stream *s, void *buf, size_t cap,
+                                                 char delim, weft_deadline d);
+
+/*
+ * Without a copy and without a buffer of the caller's: waits until at least one byte is there, points
+ * *data at what is buffered and returns how much, 0 at the end. The bytes are valid until the next
+ * reading call; weft_consume takes n of them off. An idle stream in weft_peek holds no buffer.
+ */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_peek(struct weft_stream *s, const void **data, weft_deadline d);
+/* As weft_peek, but waits for at least min bytes (at most 64 KiB). WEFT_EEOF when the end comes first. */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_peek_min(struct weft_stream *s, const void **data, size_t min,
+                                               weft_deadline d);
+WEFT_API void weft_consume(struct weft_stream *s, size_t n);
+
+/*
+ * The next record of a framing (line, netstring, length prefix), without its frame. *record points into
+ * the stream's buffer, valid until the next reading call. Returns 1 with a record, 0 at the
+ * clean end, WEFT_EEOF within a record, WEFT_ETOOLONG, WEFT_EPROTOCOL.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_read_record(struct weft_stream *s, const struct weft_framing *f,
+                                              const void **record, size_t *len, weft_deadline d);
+
+/* --- Writing ------------------------------------------------------------------------------- */
+
+/*
+ * All of it, or an error. On a loop small writes are joined: they go to the kernel at the end of the
+ * loop's turn, and the writer waits only above the stream's bound. What a joined write could not
+ * deliver is reported by the next write, weft_flush or weft_close.
+ * Returns 0, -EPIPE, -ECONNRESET, WEFT_EPOISONED, WEFT_ECLOSED (shut down on this side), -EBUSY.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_write(struct weft_stream *s, const void *buf, size_t len,
+                                        weft_deadline d);
+WEFT_API WEFT_MUST_CHECK int weft_writev(struct weft_stream *s, const struct iovec *iov, int n,
+                                         weft_deadline d);
+WEFT_API WEFT_MUST_CHECK int weft_write_record(struct weft_stream *s, const struct weft_framing *f,
+                                               const void *record, size_t len, weft_deadline d);
+WEFT_API WEFT_PRINTF(3, 4) WEFT_MUST_CHECK int weft_printf(struct weft_stream *s, weft_deadline d,
+                                                           const char *fmt, ...);
+
+/* len bytes of the file fd from *offset on (advanced by what was sent), sendfile(2). WEFT_EEOF when the
+ * file is shorter. On streams without a socket it reads and writes. */
+WEFT_API WEFT_MUST_CHECK int weft_sendfile(struct weft_stream *s, int fd, off_t *offset, size_t len,
+                                           weft_deadline d);
+
+/* Waits until the kernel has taken every joined write. */
+WEFT_API WEFT_MUST_CHECK int weft_flush(struct weft_stream *s, weft_deadline d);
+
+/* --- Ending -------------------------------------------------------------------------------- */
+
+/* Half-close: flushes, then tells the peer that no more will come. Reading goes on. */
+WEFT_API WEFT_MUST_CHECK int weft_shutdown(struct weft_stream *s, weft_deadline d);
+
+/*
+ * Graceful: flushes, then closes. The stream is gone in any case and *s is NULL; NULL is fine.
+ * Returns 0 or what flushing met (-ETIMEDOUT when d passed first: the rest was then dropped).
+ */
+WEFT_API int weft_close(struct weft_stream **s, weft_deadline d);
+
+/* Abrupt: drops what waits and resets the connection (RST on TCP). Never waits. NULL is fine. */
+WEFT_API void weft_abort(struct weft_stream **s);
+
+/* --- Facts --------------------------------------------------------------------------------- */
+
+/* 0, or -ENOTCONN and the like; a pipe has no address: -EOPNOTSUPP. */
+WEFT_API WEFT_MUST_CHECK int weft_stream_peer(const struct weft_stream *s, struct weft_address *ret);
+WEFT_API WEFT_MUST_CHECK int weft_stream_local(const struct weft_stream *s, struct weft_address *ret);
+WEFT_API uint64_t weft_stream_bytes_in(const struct weft_stream *s);
+WEFT_API uint64_t weft_stream_bytes_out(const struct weft_stream *s);
+/* The descriptor for setsockopt(2) and the like, still owned by the stream; -1 when it has none. */
+WEFT_API int weft_stream_fd(const struct weft_stream *s);
+/* A note for `weft tree`; copied, at most 31 bytes are kept. */
+WEFT_API WEFT_MUST_CHECK int weft_stream_label(struct weft_stream *s, const char *label);
+
+/* --- Moving between models and loops ------------------------------------------------------- */
+
+/*
+ * Takes the descriptor out of a stream and frees the stream: for handing it to another thread or
+ * loop, which makes a stream of it with weft_stream_from_fd. Flushes first. Bytes that were
+ * read ahead are copied to unread (cap bytes; may be NULL with 0); -EMSGSIZE, with the stream
+ * intact, when they do not fit. Returns the descriptor or a negative code.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_stream_detach(struct weft_stream **s, void *unread, size_t cap,
+                                                size_t *unread_len, weft_deadline d);
+
+/* Sends one byte with n descriptors over a Unix socket (SCM_RIGHTS, unix(7)); n at most 64. */
+WEFT_API WEFT_MUST_CHECK int weft_send_fds(struct weft_stream *s, const int *fds, size_t n,
+                                           weft_deadline d);
+/* Receives them; *n: room in, number out. They are close-on-exec and owned by the caller. Returns 1,
+ * or 0 at the end of the stream. Surplus descriptors are closed: -EMSGSIZE. */
+WEFT_API WEFT_MUST_CHECK int weft_recv_fds(struct weft_stream *s, int *fds, size_t *n,
+                                           weft_deadline d);
+
+/* --- Foreign descriptors ------------------------------------------------------------------- */
+
+/*
+ * Waits until any descriptor is ready: events and result are POLLIN, POLLOUT ... of poll(2).
+ * Returns the ready events (> 0); -ETIMEDOUT, -ECANCELED, -EDEADLK, -EBADF.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_poll(int fd, int events, weft_deadline d);
+
+WEFT_END_DECLS
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT_H
+#define WEFT_H
+/* All of Weft. Each header stands alone, too. */
+#include <weft/address.h>
+#include <weft/base.h>
+#include <weft/channel.h>
+#include <weft/error.h>
+#include <weft/framing.h>
+#include <weft/group.h>
+#include <weft/listener.h>
+#include <weft/log.h>
+#include <weft/offload.h>
+#include <weft/protocol.h>
+#include <weft/run.h>
+#include <weft/server.h>
+#include <weft/signal.h>
+#include <weft/stream.h>
+#include <weft/sync.h>
+#include <weft/time.h>
+#include <weft/tree.h>
+#include <weft/udp.h>
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Facts and settings of sockets (floor 3).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "net/stream.h"
+#include "sys/call.h"
+
+int weft__socket_no_delay(int fd)
+{
+    int on = 1;
+    return weft__call_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+int weft__socket_family(int fd)
+{
+    int type, family;
+    socklen_t len = sizeof type;
+    int err = weft__call_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+    if (err < 0)
+        return err;
+    if (type != SOCK_STREAM)
+        return weft__fail(-EINVAL, "descriptor %d is no stream socket", fd);
+    len = sizeof family;
+    err = weft__call_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+    return err < 0 ? err : family;
+}
+
+int weft__socket_local(int fd, struct weft_address *ret)
+{
+    struct weft_address a = {.len = sizeof a.sa};
+    int err = weft__call_getsockname(fd, (struct sockaddr *)&a.sa, &a.len);
+    if (err == 0)
+        *ret = a;
+    return err;
+}
+
+int weft__socket_peer(int fd, struct weft_address *ret)
+{
+    struct weft_address a = {.len = sizeof a.sa};
+    int err = weft__call_getpeername(fd, (struct sockaddr *)&a.sa, &a.len);
+    if (err == 0)
+        *ret = a;
+    return err;
+}

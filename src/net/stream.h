@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__NET_STREAM_H
+#define WEFT__NET_STREAM_H
+/*
+ * Streams from the inside (floor 3).
+ *
+ * A stream is a class (what carries the bytes), read-ahead, and a queue of joined writes. The
+ * classes are descriptors (fd_stream.c) and pipes in memory (mem_pipe.c); filters will be more.
+ *
+ * Invariants:
+ *  - one reader and one writer at a time, by `reader` and `writer`; the stream is freed by the last to
+ *    leave it;
+ *  - read-ahead is at most one buffer, and none once it is consumed; the queue of joined writes is
+ *    bounded by out_max and none once it is sent;
+ *  - the first failed or cut-off write is kept in `error`, and nothing is written after it.
+ */
+#include <weft/stream.h>
+
+#include "rt/rt.h"
+#include "sys/sys.h"
+
+struct weft__out;
+struct weft__transport;
+struct weft__conn;
+struct weft__factory_ref;
+
+/* What streams of a server add up to, written by one thread, read by any. */
+struct weft__counters {
+    _Atomic uint64_t bytes_in, bytes_out, reads;
+};
+
+static inline void weft__count(_Atomic uint64_t *c, uint64_t n)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+struct weft__stream_class {
+    const char *kind; /* "tcp", "unix", "pipe" ... */
+    /* At least one byte into buf, 0 at the end. Waits. Called with read-ahead empty. */
+    ssize_t (*read)(struct weft_stream *s, void *buf, size_t cap, weft_deadline d);
+    /* Replaces an empty read-ahead by one with bytes: > 0, 0 at the end. Waits. */
+    ssize_t (*fill)(struct weft_stream *s, weft_deadline d);
+    /* All of iov (which it may change), or an error; *moved is what went. Waits. */
+    int (*write)(struct weft_stream *s, struct iovec *iov, int n, size_t *moved, weft_deadline d);
+    /* Tells the peer that no more comes. Does not wait. */
+    int (*shutdown)(struct weft_stream *s);
+    /* Releases what carries the bytes; abrupt: with a reset. Nobody is inside. Does not wait. */
+    void (*release)(struct weft_stream *s, bool abrupt);
+    int (*address)(const struct weft_stream *s, bool peer, struct weft_address *ret);
+    bool joins; /* small writes on a loop go through the queue of out.c */
+};
+
+struct weft_stream {
+    const struct weft__stream_class *cls;
+    struct weft_loop *loop;         /* NULL: plain threads */
+    union {
+        struct {
+            struct weft__flow *reader; /* who is in a reading call */
+            struct weft__flow *writer;
+        };
+        struct { /* in callback mode (proto) nobody is inside */
+            void *user;                      /* weft_transport_set */
+            struct weft__factory_ref *shared; /* the factory, counted */
+        };
+    };
+    struct weft__rbuf *in;          /* read-ahead: [used, len) of data */
+    struct weft__out *out;          /* joined writes; NULL: none */
+    struct weft__transport *proto;  /* in callback mode */
+    struct weft__counters *counters;
+    struct weft__conn *conn;        /* its server's record, on the stack of its task; or NULL */
+    char *label;
+    uint64_t bytes_in, bytes_out;
+    int fd;
+    int error;                      /* of writing; 0: none */
+    uint32_t out_max;               /* bytes that may be queued */
+    uint32_t record_len;            /* of the record that the reader looks at, with its frame */
+    uint32_t active_ms;             /* of the loop's clock (weft__loop_ms): last byte in or out */
+    uint32_t sent_ms;               /* last byte out, or the first one queued */
+    bool drained : 1;               /* the last read was short: nothing more is there yet */
+    bool end : 1;                   /* the peer has ended its side */
+    bool shut : 1;                  /* we have ended ours */
+    bool closed : 1;                /* by close or abort, while someone was inside */
+    bool abrupt : 1;
+    bool socket : 1;                /* recv and send work on fd */
+    bool tcp : 1;
+    bool first_byte : 1;            /* something has been read */
+    bool timed_out : 1;             /* a server's time limit has struck */
+};
+
+/* --- Making and ending (stream.c) -------------------------------------------------------------- */
+
+/* A zeroed stream of the calling flow's loop, or of plain threads. */
+struct weft_stream *weft__stream_new(const struct weft__stream_class *cls);
+void weft__stream_init(struct weft_stream *s, const struct weft__stream_class *cls,
+                       struct weft_loop *loop);
+/* Releases everything but the struct. Nobody is inside. */
+void weft__stream_fini(struct weft_stream *s, bool abrupt);
+void weft__stream_free(struct weft_stream *s, bool abrupt);
+
+/* The peer's address for a report; len 0 when it cannot be had. */
+struct weft_address weft__stream_peer_or_none(const struct weft_stream *s);
+
+/* Takes the place of the reader or writer: -EBUSY, WEFT_ECLOSED, WEFT_ETHREAD, -EDEADLK, -ECANCELED. */
+int weft__stream_enter(struct weft_stream *s, struct weft__flow **place);
+/* Leaves it; true when the stream was closed meanwhile (and may now be gone). */
+bool weft__stream_leave(struct weft_stream *s, struct weft__flow **place);
+/* What a call returns whose wait ended with res: turns the cancel of a closing into WEFT_ECLOSED. */
+ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place, ssize_t res);
+
+static inline uint32_t weft__loop_ms(const struct weft_loop *l)
+{
+    return (uint32_t)((uint64_t)l->now_ns >> 20);
+}
+
+static inline void weft__stream_got(struct weft_stream *s, size_t n)
+{
+    s->bytes_in += n;
+    s->first_byte = true;
+    if (s->loop != NULL)
+        s->active_ms = weft__loop_ms(s->loop);
+    if (s->counters != NULL) {
+        weft__count(&s->counters->bytes_in, n);
+        weft__count(&s->counters->reads, 1);
+    }
+}
+
+static inline void weft__stream_sent(struct weft_stream *s, size_t n)
+{
+    s->bytes_out += n;
+    if (s->loop != NULL)
+        s->active_ms = s->sent_ms = weft__loop_ms(s->loop);
+    if (s->counters != NULL)
+        weft__count(&s->counters->bytes_out, n);
+}
+
+/* --- Read-ahead (inbuf.c) ------------------------------------------------------------------------ */
+
+static inline size_t weft__in_left(const struct weft_stream *s)
+{
+    return s->in != NULL ? s->in->len - s->in->used : 0;
+}
+
+bool weft__rbuf_on_heap(const struct weft__rbuf *rb);
+/* Gives a buffer back to where it came from; l is NULL on plain threads. */
+void weft__rbuf_release(struct weft_loop *l, struct weft__rbuf *rb);
+/* Drops an empty read-ahead. */
+void weft__in_release(struct weft_stream *s);
+/* A read-ahead on the heap with room for cap bytes. */
+struct weft__rbuf *weft__in_alloc(struct weft_stream *s, size_t cap);
+/* Makes room for at least one byte more, and for min bytes in all, behind what is there. */
+int weft__in_room(struct weft_stream *s, size_t min, uint8_t **at, size_t *cap);
+/* Puts bytes before what is read next (attach, detach). -ENOMEM. */
+int weft__in_prepend(struct weft_stream *s, const void *data, size_t len);
+
+/* --- Joined writes (out.c): descriptor streams on a loop ------------------------------------------ */
+
+size_t weft__out_queued(const struct weft_stream *s);
+/* Queues a copy, to be sent before the loop waits next. -ENOMEM, and then nothing was queued. */
+int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n);
+/* As append of one piece, that lies in rb, which the queue then owns. */
+int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *data, size_t len);
+/* Begins to send now. */
+void weft__out_kick(struct weft_stream *s);
+/* Waits until at most `below` bytes are queued; the stream's writing error, if there is one. */
+int weft__out_wait(struct weft_stream *s, size_t below, weft_deadline d);
+/* Tries to send without waiting, for a close that may not wait. */
+void weft__out_last_try(struct weft_stream *s);
+/* The stream's struct was copied to s: its queue follows. */
+void weft__out_move(struct weft_stream *s);
+/* Forgets what is queued; an operation under way is cancelled, and frees the queue when it ends. */
+void weft__out_drop(struct weft_stream *s);
+/* The write error becomes the stream's; told to whoever waits. */
+void weft__stream_fail(struct weft_stream *s, int error);
+
+/* --- Descriptor streams (fd_stream.c) --------------------------------------------------------------- */
+
+extern const struct weft__stream_class weft__tcp_class, weft__unix_class, weft__fd_class;
+
+/* Makes a stream of a connected descriptor; family as of socket(2), or -1 when it is no socket. On
+ * failure the descriptor is still the caller's. */
+int weft__fd_stream_open(struct weft_stream **ret, int fd, int family, size_t out_max);
+void weft__fd_stream_init(struct weft_stream *s, int fd, int family, struct weft_loop *loop,
+                          size_t out_max);
+
+/* weft__await for one round of a reading or writing call, within a server's time limits. */
+int weft__fd_await(struct weft_stream *s, struct weft__io *io, bool writing, weft_deadline d);
+
+#define WEFT__OUT_MAX_DEFAULT 65536u
+#define WEFT__OUT_MAX_MIN 16384u
+
+/* Closes a descriptor that a driver may have used; abrupt: with a reset. l may be NULL. */
+void weft__fd_close(struct weft_loop *l, int fd, bool abrupt);
+
+/* --- Sockets (socket.c) ----------------------------------------------------------------------------- */
+
+int weft__socket_no_delay(int fd);
+/* The address family of a connected or listening stream socket; -ENOTSOCK, -EINVAL. */
+int weft__socket_family(int fd);
+int weft__socket_local(int fd, struct weft_address *ret);
+int weft__socket_peer(int fd, struct weft_address *ret);
+
+#endif

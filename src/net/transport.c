@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams in callback mode: a protocol's callbacks on the loop.
+ *
+ * Floor 3. One receive operation is under way while the connection wants bytes; a buffer of the
+ * driver's pool comes with them, so an idle connection is this struct and nothing more. The same
+ * operation, as a NOP, is how work is put off to the loop's next turn.
+ *
+ * Invariants:
+ *  - user callbacks run on the loop with its callback flow, one of a connection at a time;
+ *  - `lost` is called by settle and only there: with no operation under way, outside every other
+ *    callback of the connection; the struct is freed right after;
+ *  - a receive that was under way when reading was paused keeps its bytes in the read-ahead.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/server.h"
+#include "net/transport.h"
+
+/* A write of at least so much, out of the receive buffer itself, is sent from there without a copy. */
+#define LEND_MIN 2048u
+/* Receives that ended at once before others have their turn. */
+#define READS_PER_TURN 16
+
+static const struct weft_protocol *protocol_of(const struct weft__transport *t)
+{
+    return t->s.shared->factory.protocol;
+}
+
+/* --- Callbacks -------------------------------------------------------------------------------------- */
+
+/* Callbacks see the loop's callback flow, also when a task's call leads to one. */
+static struct weft__flow *enter(struct weft__transport *t, bool *was_inside)
+{
+    struct weft__flow *f = weft__flow_current;
+    *was_inside = t->inside;
+    t->inside = true;
+    weft__flow_current = &t->s.loop->callback;
+    return f;
+}
+
+static void leave(struct weft__transport *t, struct weft__flow *f, bool was_inside)
+{
+    weft__flow_current = f;
+    t->inside = was_inside;
+}
+
+static void settle(struct weft__transport *t);
+static void read_more(struct weft__transport *t);
+
+/* Has settle called in the next turn. */
+void weft__transport_later(struct weft__transport *t)
+{
+    if (t->busy)
+        return;
+    t->busy = true;
+    t->op.kind = WEFT__OP_NOP;
+    t->op.flags = 0;
+    t->op.fd = -1;
+    t->op.done = weft__transport_op_done;
+    bool ended = weft__sys_submit(t->s.loop->sys, &t->op);
+    WEFT__ASSERT(!ended);
+}
+
+static void stop_receiving(struct weft__transport *t)
+{
+    if (t->canceling || t->op.kind == WEFT__OP_NOP)
+        return;
+    t->canceling = true;
+    weft__sys_cancel(t->s.loop->sys, &t->op);
+}
+
+/* Something happened that settle has to look at. */
+static void stir(struct weft__transport *t)
+{
+    if (t->inside)
+        return; /* looked at when the callback has returned */
+    if (!t->busy)
+        weft__transport_later(t);
+    else if (t->aborting || (t->closing && weft__out_queued(&t->s) == 0))
+        stop_receiving(t);
+}
+
+static void fail(struct weft__transport *t, int error)
+{
+    if (t->aborting)
+        return;
+    t->aborting = true;
+    t->error = error;
+}
+
+static void call_made(struct weft__transport *t)
+{
+    const struct weft_protocol *p = protocol_of(t);
+    bool was;
+    t->starting = false;
+    if (p->made == NULL)
+        return;
+    struct weft__flow *f = enter(t, &was);
+    int err = p->made(&t->s, t->s.shared->factory.arg);
+    leave(t, f, was);
+    if (err < 0)
+        fail(t, err);
+}
+
+static void call_eof(struct weft__transport *t)
+{
+    const struct weft_protocol *p = protocol_of(t);
+    bool was;
+    int keep = 0;
+    t->peer_ended = true;
+    t->s.end = true;
+    if (p->eof != NULL) {
+        struct weft__flow *f = enter(t, &was);
+        keep = p->eof(&t->s, t->s.user);
+        leave(t, f, was);
+    }
+    if (keep < 0)
+        fail(t, keep);
+    else if (keep == 0)
+        t->closing = true;
+}
+
+/* Delivers the buffer: the receive's, or read-ahead that a pause held back. */
+static void call_data(struct weft__transport *t, struct weft__rbuf *rb)
+{
+    bool was;
+    t->current = rb;
+    t->lent = false;
+    struct weft__flow *f = enter(t, &was);
+    int err = protocol_of(t)->data(&t->s, rb->data + rb->used, rb->len - rb->used, t->s.user);
+    leave(t, f, was);
+    t->current = NULL;
+    if (!t->lent)
+        weft__rbuf_release(t->s.loop, rb);
+    if (err < 0)
+        fail(t, err);
+}
+
+static void call_lost(struct weft__transport *t)
+{
+    const struct weft_protocol *p = protocol_of(t);
+    bool was;
+    if (p->lost == NULL)
+        return;
+    struct weft__flow *f = enter(t, &was);
+    p->lost(&t->s, t->error, t->s.user);
+    leave(t, f, was);
+}
+
+static void call_mark(struct weft__transport *t, void (*fn)(struct weft_stream *, void *))
+{
+    bool was;
+    if (fn == NULL)
+        return;
+    struct weft__flow *f = enter(t, &was);
+    fn(&t->s, t->s.user);
+    leave(t, f, was);
+}
+
+/* --- The end ----------------------------------------------------------------------------------------- */
+
+static void transport_free(struct weft__transport *t, bool abrupt)
+{
+    weft__factory_unref(t->s.shared);
+    weft__stream_fini(&t->s, abrupt);
+    weft__free(t->producing);
+    weft__free(t);
+}
+
+static void finish(struct weft__transport *t)
+{
+    struct weft__worker *w = t->worker;
+    struct weft__peer *peer = t->peer;
+    int error = t->error;
+    bool timed_out = t->s.timed_out;
+    struct weft_address address = {0};
+    if (error < 0 && w != NULL)
+        address = weft__stream_peer_or_none(&t->s);
+    if (!t->starting && !t->detached)
+        call_lost(t);
+    struct weft__member m = t->member; /* the group is told last, when nothing is left */
+    weft__list_remove(&t->member.link);
+    transport_free(t, t->aborting && error < 0);
+    if (w != NULL) {
+        weft__worker_ended(w, peer, error, timed_out, &address);
+        weft__worker_resume(w);
+    }
+    m.link = (struct weft__node){NULL, NULL};
+    weft__group_leave(&m, 0, true); /* the error was told to lost */
+}
+
+/* Looks at what is due. t may be gone afterwards. Not inside a callback of it. */
+static void settle(struct weft__transport *t)
+{
+    if (t->inside)
+        return;
+    if (t->detached && !t->busy) {
+        finish(t);
+        return;
+    }
+    if (t->closing && weft__out_queued(&t->s) == 0 && !t->aborting) {
+        t->aborting = true; /* nothing is left to wait for; error stays 0: graceful */
+    }
+    if (t->aborting) {
+        if (!t->busy) {
+            finish(t);
+            return;
+        }
+        stop_receiving(t);
+        return;
+    }
+    if (t->shutting && !t->s.shut && weft__out_queued(&t->s) == 0) {
+        t->s.shut = true;
+        int err = t->s.cls->shutdown(&t->s);
+        if (err < 0 && err != -ENOTCONN)
+            fail(t, err);
+    }
+    read_more(t);
+}
+
+/* --- Receiving ----------------------------------------------------------------------------------------- */
+
+static bool wants_bytes(const struct weft__transport *t)
+{
+    return !t->busy && !t->held && !t->closing && !t->aborting && !t->peer_ended && !t->detached &&
+           (!t->paused || t->s.shared->factory.read_on_paused);
+}
+
+/* True when the connection may go on receiving. */
+static void received(struct weft__transport *t)
+{
+    int n = t->op.res;
+    if (n > 0) {
+        struct weft__rbuf *rb = t->op.rbuf;
+        rb->used = 0;
+        weft__stream_got(&t->s, (size_t)n);
+        t->s.drained = (uint32_t)n < WEFT__RBUF_SIZE && !t->op.full;
+        if (t->aborting || t->closing)
+            weft__rbuf_put(t->s.loop->sys, rb);
+        else if (t->held)
+            t->s.in = rb;
+        else
+            call_data(t, rb);
+    } else if (n == 0) {
+        call_eof(t);
+    } else if (n != -ECANCELED) {
+        fail(t, n);
+    }
+}
+
+static void read_more(struct weft__transport *t)
+{
+    for (int i = 0; wants_bytes(t); i++) {
+        if (t->s.in != NULL) {
+            struct weft__rbuf *rb = t->s.in;
+            t->s.in = NULL;
+            call_data(t, rb);
+        } else if (i == READS_PER_TURN) {
+            weft__transport_later(t);
+            return;
+        } else {
+            t->op.kind = WEFT__OP_RECV_POOL;
+            t->op.flags = t->s.drained ? WEFT__OP_POLL_FIRST : 0;
+            t->op.fd = t->s.fd;
+            t->op.done = weft__transport_op_done;
+            t->busy = true;
+            if (!weft__sys_submit(t->s.loop->sys, &t->op))
+                return;
+            t->busy = false;
+            received(t);
+        }
+    }
+    if (t->aborting || t->detached || (t->closing && weft__out_queued(&t->s) == 0))
+        weft__transport_later(t);
+}
+
+void weft__transport_op_done(struct weft__op *op)
+{
+    struct weft__transport *t = WEFT__CONTAINER_OF(op, struct weft__transport, op);
+    t->busy = false;
+    t->canceling = false;
+    if (op->kind == WEFT__OP_RECV_POOL)
+        received(t);
+    else if (t->starting && !t->aborting)
+        call_made(t);
+    settle(t);
+}
+
+/* --- Sending -------------------------------------------------------------------------------------------- */
+
+static void produce(struct weft__transport *t)
+{
+    struct weft__producing *p = t->producing;
+    bool was;
+    while (p != NULL && !p->waiting && !t->paused && !t->aborting && !t->closing) {
+        size_t before = weft__out_queued(&t->s);
+        struct weft__flow *f = enter(t, &was);
+        int res = p->produce(&t->s, p->arg);
+        leave(t, f, was);
+        if (res <= 0) {
+            t->producing = NULL;
+            weft__free(p);
+            if (res < 0)
+                fail(t, res);
+            return;
+        }
+        if (weft__out_queued(&t->s) == before)
+            p->waiting = true; /* it has nothing now and will say when it has */
+    }
+}
+
+void weft__transport_progress(struct weft_stream *s)
+{
+    struct weft__transport *t = weft__transport_of(s);
+    if (t->progressing)
+        return;
+    t->progressing = true;
+    if (s->error < 0)
+        fail(t, s->error);
+    if (t->paused && weft__out_queued(s) <= s->shared->factory.write_mark / 4 && !t->aborting) {
+        t->paused = false;
+        call_mark(t, protocol_of(t)->resumed);
+    }
+    produce(t);
+    t->progressing = false;
+    settle(t);
+}
+
+static int may_write(const struct weft__transport *t, size_t len)
+{
+    if (t->closing || t->aborting || t->shutting)
+        return WEFT_ECLOSED;
+    if (t->s.error < 0)
+        return t->s.error;
+    size_t queued = weft__out_queued(&t->s);
+    size_t max = t->s.shared->factory.write_max;
+    if (len > max || queued > max - len)
+        return weft__fail(-ENOBUFS, "%zu bytes wait to be sent, and %zu more pass the maximum of %zu",
+                          queued, len, max);
+    return 0;
+}
+
+static void check_mark(struct weft__transport *t)
+{
+    if (t->paused || weft__out_queued(&t->s) <= t->s.shared->factory.write_mark)
+        return;
+    t->paused = true;
+    call_mark(t, protocol_of(t)->paused);
+}
+
+static bool lendable(const struct weft__transport *t, const void *buf, size_t len)
+{
+    const struct weft__rbuf *rb = t->current;
+    uintptr_t at = (uintptr_t)buf;
+    return len >= LEND_MIN && rb != NULL && !t->lent && !weft__rbuf_on_heap(rb) &&
+           at >= (uintptr_t)rb->data && at + len <= (uintptr_t)rb->data + rb->len;
+}
+
+static void note_queued(struct weft__transport *t)
+{
+    if (t->s.out == NULL)
+        t->s.sent_ms = weft__loop_ms(t->s.loop); /* from now on it may stall */
+}
+
+int weft_transport_write(struct weft_stream *s, const void *buf, size_t len)
+{
+    struct weft__transport *t = s->proto;
+    if (WEFT__UNLIKELY(t == NULL))
+        return weft__pull_writev(
+            s, &(struct iovec){.iov_base = (void *)(uintptr_t)buf, .iov_len = len}, 1);
+    int err = may_write(t, len);
+    if (err < 0 || len == 0)
+        return err;
+    note_queued(t);
+    if (lendable(t, buf, len)) {
+        err = weft__out_lend(s, t->current, buf, len);
+        t->lent = err == 0;
+    } else {
+        err = weft__out_append(
+            s, &(struct iovec){.iov_base = (void *)(uintptr_t)buf, .iov_len = len}, 1);
+    }
+    if (err == 0)
+        check_mark(t);
+    return err;
+}
+
+int weft_transport_writev(struct weft_stream *s, const struct iovec *iov, int n)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL)
+        return weft__pull_writev(s, iov, n);
+    size_t total = 0;
+    for (int i = 0; i < n; i++)
+        if (__builtin_add_overflow(total, iov[i].iov_len, &total))
+            return -EINVAL;
+    int err = may_write(t, total);
+    if (err < 0)
+        return err;
+    note_queued(t);
+    err = weft__out_append(s, iov, n);
+    if (err == 0)
+        check_mark(t);
+    return err;
+}
+
+int weft_transport_write_record(struct weft_stream *s, const struct weft_framing *f,
+                                const void *record, size_t len)
+{
+    char head[WEFT_FRAMING_OVERHEAD], tail[WEFT_FRAMING_OVERHEAD];
+    size_t head_len, tail_len;
+    int err = weft_framing_check(f, record, len);
+    if (err == 0)
+        err = weft_framing_encode(f, len, head, &head_len, tail, &tail_len);
+    if (err < 0)
+        return err;
+    struct iovec iov[3] = {{head, head_len}, {(void *)(uintptr_t)record, len}, {tail, tail_len}};
+    return weft_transport_writev(s, iov, 3);
+}
+
+size_t weft_transport_queued(const struct weft_stream *s)
+{
+    return weft__out_queued(s);
+}
+
+int weft_transport_produce(struct weft_stream *s, weft_producer fn, void *arg)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL)
+        return fn != NULL ? weft__pull_produce(s, fn, arg) : -EINVAL;
+    if (fn == NULL || t->producing != NULL)
+        return weft__fail(fn == NULL ? -EINVAL : -EBUSY, "%s",
+                          fn == NULL ? "no producer" : "the transport has a producer already");
+    if (t->closing || t->aborting || t->shutting)
+        return WEFT_ECLOSED;
+    struct weft__producing *p = weft__alloc(sizeof *p);
+    if (p == NULL)
+        return -ENOMEM;
+    *p = (struct weft__producing){.produce = fn, .arg = arg};
+    t->producing = p;
+    produce(t);
+    stir(t);
+    return 0;
+}
+
+void weft_transport_resume_producer(struct weft_stream *s)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL || t->producing == NULL || !t->producing->waiting)
+        return;
+    t->producing->waiting = false;
+    produce(t);
+    stir(t);
+}
+
+/* --- The rest of the transport's calls ------------------------------------------------------------------ */
+
+void weft_transport_set(struct weft_stream *s, void *user)
+{
+    if (s->proto == NULL)
+        weft__pull_of(s)->user = user;
+    else
+        s->user = user;
+}
+
+void *weft_transport_get(const struct weft_stream *s)
+{
+    return s->proto == NULL ? weft__pull_of(s)->user : s->user;
+}
+
+void weft_transport_pause_reading(struct weft_stream *s)
+{
+    if (s->proto != NULL)
+        s->proto->held = true;
+}
+
+void weft_transport_resume_reading(struct weft_stream *s)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL || !t->held)
+        return;
+    t->held = false;
+    if (!t->busy)
+        stir(t);
+}
+
+void weft_transport_shutdown(struct weft_stream *s)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL) {
+        int err = weft_shutdown(s, WEFT_NEVER);
+        (void)err; /* the next write reports it, too */
+        return;
+    }
+    t->shutting = true;
+    if (!t->busy || weft__out_queued(s) > 0)
+        stir(t);
+    else if (!t->inside)
+        settle(t);
+}
+
+void weft_transport_close(struct weft_stream *s)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL) {
+        weft__pull_of(s)->closing = true;
+        return;
+    }
+    if (t->closing || t->aborting)
+        return;
+    t->closing = true;
+    stir(t);
+}
+
+void weft_transport_abort(struct weft_stream *s, int error)
+{
+    struct weft__transport *t = s->proto;
+    if (t == NULL) {
+        struct weft__pull *p = weft__pull_of(s);
+        p->aborting = true;
+        p->error = error < 0 ? error : -ECONNABORTED;
+        return;
+    }
+    if (t->aborting)
+        return;
+    fail(t, error < 0 ? error : -ECONNABORTED);
+    stir(t);
+}

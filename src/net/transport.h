@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__NET_TRANSPORT_H
+#define WEFT__NET_TRANSPORT_H
+/* Streams in callback mode, seen from the rest of floor 3. See transport.c. */
+#include <weft/protocol.h>
+
+#include "net/stream.h"
+
+struct weft__worker;
+struct weft__peer;
+
+/* A server's or client's copy of a factory, shared by its connections; of one loop. */
+struct weft__factory_ref {
+    struct weft_factory factory; /* with defaults filled in */
+    size_t refs;
+};
+int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f);
+void weft__factory_unref(struct weft__factory_ref *ref);
+
+struct weft__producing {
+    weft_producer produce;
+    void *arg;
+    bool waiting; /* it said that it will resume by itself */
+};
+
+struct weft__transport {
+    struct weft_stream s; /* first: the two are one block */
+    struct weft__op op;
+    struct weft__member member;
+    struct weft__worker *worker; /* of a server; or NULL */
+    struct weft__peer *peer;
+    struct weft__producing *producing;
+    struct weft__rbuf *current; /* being delivered */
+    int error;                  /* the reason for lost */
+    bool busy : 1;              /* op is under way */
+    bool starting : 1;          /* made has not been called yet */
+    bool inside : 1;            /* in a callback */
+    bool held : 1;              /* reading is paused by the user */
+    bool paused : 1;            /* writing is */
+    bool shutting : 1;
+    bool closing : 1;  /* once the queue is sent */
+    bool aborting : 1; /* now */
+    bool peer_ended : 1;
+    bool lent : 1; /* current went to the write queue */
+    bool progressing : 1;
+    bool detached : 1;  /* goes on in a task: ends without lost */
+    bool canceling : 1; /* op is being cancelled */
+};
+
+extern const struct weft__member_class weft__transport_class;
+
+static inline struct weft__transport *weft__transport_of(const struct weft_stream *s)
+{
+    WEFT__ASSERT(s->proto != NULL);
+    return s->proto;
+}
+
+/* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
+void weft__transport_progress(struct weft_stream *s);
+void weft__transport_op_done(struct weft__op *op);
+/* Has the connection looked at in the loop's next turn (made is called then, if it was not). */
+void weft__transport_later(struct weft__transport *t);
+
+/*
+ * Starts callbacks on a connected descriptor: a member of g, its `made` called at once when now, else
+ * in the next turn. On failure fd is the caller's.
+ */
+int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
+                         struct weft__worker *worker, struct weft__peer *peer, bool now);
+
+#endif

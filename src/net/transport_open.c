@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a connection gets into callback mode and out of it again: accepted, dialled, attached, detached.
+ *
+ * Floor 3. Invariant: until a call here has succeeded, descriptor and stream are the caller's.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/server.h"
+#include "net/transport.h"
+
+#define WRITE_MARK_DEFAULT 65536u
+#define WRITE_MAX_FACTOR 16u
+
+int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f)
+{
+    if (f->protocol == NULL || f->protocol->data == NULL)
+        return weft__fail(-EINVAL, "a factory needs a protocol with a data callback");
+    struct weft__factory_ref *ref = weft__alloc(sizeof *ref);
+    if (ref == NULL)
+        return -ENOMEM;
+    *ref = (struct weft__factory_ref){.factory = *f, .refs = 1};
+    size_t mark = f->write_mark > 0 ? f->write_mark : WRITE_MARK_DEFAULT;
+    size_t max = f->write_max;
+    if (max == 0 && __builtin_mul_overflow(mark, (size_t)WRITE_MAX_FACTOR, &max))
+        max = SIZE_MAX;
+    ref->factory.write_mark = mark;
+    ref->factory.write_max = weft__max_size(max, mark);
+    *ret = ref;
+    return 0;
+}
+
+void weft__factory_unref(struct weft__factory_ref *ref)
+{
+    if (ref != NULL && --ref->refs == 0)
+        weft__free(ref);
+}
+
+static void transport_cancel(struct weft__member *m, struct weft__queue *more)
+{
+    struct weft__transport *t = WEFT__CONTAINER_OF(m, struct weft__transport, member);
+    (void)more;
+    weft_transport_abort(&t->s, -ECANCELED);
+}
+
+const struct weft__member_class weft__transport_class = {
+    .kind = "connection",
+    .cancel = transport_cancel,
+    .tree = weft__tree_transport,
+};
+
+static struct weft__transport *transport_new(struct weft__factory_ref *ref)
+{
+    struct weft__transport *t = weft__alloc(sizeof *t);
+    if (t == NULL)
+        return NULL;
+    memset(t, 0, sizeof *t);
+    t->starting = true;
+    ref->refs++;
+    return t;
+}
+
+static void transport_discard(struct weft__transport *t, struct weft__factory_ref *ref)
+{
+    weft__factory_unref(ref);
+    weft__free(t);
+}
+
+int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
+                         struct weft__worker *worker, struct weft__peer *peer, bool now)
+{
+    struct weft__transport *t = transport_new(ref);
+    if (t == NULL)
+        return -ENOMEM;
+    int err = weft__group_enter(g, &t->member, &weft__transport_class);
+    if (err < 0) {
+        transport_discard(t, ref);
+        return err;
+    }
+    weft__fd_stream_init(&t->s, fd, family, g->loop, 0);
+    t->s.proto = t;
+    t->s.shared = ref;
+    t->worker = worker;
+    t->peer = peer;
+    if (worker != NULL)
+        t->s.counters = &worker->counters;
+    if (now) {
+        t->op.kind = WEFT__OP_NOP;
+        weft__transport_op_done(&t->op);
+    } else {
+        weft__transport_later(t);
+    }
+    return 0;
+}
+
+int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret, const struct weft_factory *f)
+{
+    struct weft_stream *s = *ret;
+    struct weft__factory_ref *ref = NULL;
+    struct weft__transport *t = NULL;
+    if (s->loop == NULL || s->loop != g->loop || s->loop != weft_loop_current())
+        return weft__fail(WEFT_ETHREAD, "stream and group must belong to the loop that runs this");
+    if (s->proto != NULL || s->reader != NULL || s->writer != NULL)
+        return weft__fail(-EBUSY, "someone reads or writes the stream");
+    int err = weft__factory_ref_new(&ref, f);
+    if (err < 0)
+        return err;
+    t = transport_new(ref);
+    err = t == NULL ? -ENOMEM : weft__group_enter(g, &t->member, &weft__transport_class);
+    if (err < 0) {
+        weft__factory_unref(ref);
+        if (t != NULL)
+            transport_discard(t, ref);
+        return err;
+    }
+    if (s->conn != NULL) {
+        s->conn->stream = NULL;
+        s->conn = NULL;
+    }
+    t->s = *s;
+    if (s->record_len > 0) {
+        s->in->used += s->record_len;
+        t->s.record_len = 0;
+    }
+    weft__in_release(&t->s);
+    weft__out_move(&t->s);
+    t->s.proto = t;
+    t->s.user = NULL;
+    t->s.shared = ref;
+    t->s.counters = NULL; /* the server's, which may end before it */
+    t->peer_ended = false;
+    ref->refs--; /* the transport holds the only one */
+    weft__free(s);
+    *ret = NULL;
+    weft__transport_later(t);
+    return 0;
+}
+
+/* --- Detach: a connection goes on in a task ------------------------------------------------------------ */
+
+struct detached {
+    struct weft_stream *stream;
+    int (*handler)(struct weft_stream *s, void *arg);
+    void *arg;
+};
+
+static int detached_main(void *arg)
+{
+    struct detached *d = arg;
+    struct weft__conn c = {.stream = d->stream};
+    d->stream->conn = &c; /* so that the handler may close or give the stream away */
+    int err = d->handler(d->stream, d->arg);
+    if (c.stream == NULL)
+        return err;
+    if (err < 0) {
+        weft_abort(&c.stream);
+        return err;
+    }
+    return weft_close(&c.stream, weft_after_s(60));
+}
+
+int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t unread,
+                         int (*handler)(struct weft_stream *s, void *arg), void *arg)
+{
+    struct weft__transport *t = weft__transport_of(ts);
+    struct weft__rbuf *rb = t->current;
+    if (!t->inside || t->busy)
+        return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
+    if (t->closing || t->aborting || t->shutting || t->producing != NULL)
+        return weft__fail(-EBUSY, "the connection is closing, or has a producer");
+    if (unread > 0 && (rb == NULL || unread > rb->len - rb->used))
+        return weft__fail(-EINVAL, "%zu unread bytes of a smaller piece", unread);
+    struct weft_stream *s = weft__alloc(sizeof *s);
+    if (s == NULL)
+        return -ENOMEM;
+    *s = t->s;
+    s->proto = NULL;
+    s->reader = NULL;
+    s->writer = NULL;
+    s->counters = NULL;
+    s->in = NULL;
+    if (unread > 0 && weft__in_prepend(s, rb->data + rb->len - unread, unread) < 0) {
+        weft__free(s);
+        return -ENOMEM;
+    }
+    struct detached d = {.stream = s, .handler = handler, .arg = arg};
+    int err = weft__task_spawn(g,
+                               &(struct weft__spawn){.fn = detached_main,
+                                                     .arg = &d,
+                                                     .copy = sizeof d,
+                                                     .name = "detached",
+                                                     .site = "weft_protocol_detach"},
+                               NULL);
+    if (err < 0) {
+        if (s->in != NULL)
+            weft__rbuf_release(s->loop, s->in);
+        weft__free(s);
+        return err;
+    }
+    weft__out_move(s);
+    t->s.out = NULL;
+    t->s.fd = -1;
+    t->s.label = NULL;
+    t->detached = true;
+    return 0;
+}

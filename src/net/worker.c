@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A server's worker on a loop: accepts, starts a task or a protocol for each connection, looks after
+ * limits and time-outs, drains.
+ *
+ * Floor 3. It has no task of its own: it is driven by its accept operation and its alarms.
+ * Invariants: `stopping` never goes back; the worker leaves its group exactly when it has stopped
+ * and its last connection has ended.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "net/server.h"
+#include "sys/call.h"
+
+#define BACKOFF_FIRST_NS INT64_C(10000000)
+#define BACKOFF_MAX_NS INT64_C(1000000000)
+#define SWEEP_MIN_MS 10
+#define CLOSE_MS 5000
+
+static void accept_more(struct weft__worker *w);
+
+/* --- Connections ------------------------------------------------------------------------------------ */
+
+void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int error, bool timed_out,
+                        const struct weft_address *address)
+{
+    struct weft_server *s = w->server;
+    atomic_fetch_sub(&w->live, 1);
+    atomic_fetch_sub(&s->live, 1);
+    weft__server_dismiss(s, peer);
+    if (timed_out)
+        atomic_fetch_add(&s->timed_out, 1);
+    if (error < 0 && error != -ECANCELED) {
+        atomic_fetch_add(&s->failed, 1);
+        if (s->options.failed != NULL)
+            s->options.failed(s->options.failed_arg, address, error);
+        if (s->options.errors == WEFT_ERRORS_STOP && w->error == 0)
+            w->error = error;
+    }
+}
+
+void weft__conn_serve(struct weft__conn *c)
+{
+    struct weft_server *s = c->worker->server;
+    struct weft_address address = {0};
+    int err = s->protocol ? weft__pull_run(c, &s->factory)
+                          : s->handler(c->stream, s->arg);
+    bool timed_out = false;
+    if (c->stream != NULL) {
+        timed_out = c->stream->timed_out;
+        if (err < 0)
+            address = weft__stream_peer_or_none(c->stream);
+        if (err < 0) {
+            weft_abort(&c->stream);
+        } else {
+            int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
+            err = weft_close(&c->stream, weft_after_ms(ms));
+        }
+    }
+    weft__worker_ended(c->worker, c->peer, err, timed_out, &address);
+}
+
+void weft__worker_resume(struct weft__worker *w)
+{
+    if (w->error < 0 && !w->stopping) {
+        weft__worker_class.cancel(&w->member, NULL);
+        return;
+    }
+    if (!w->accepting && !w->stopping && w->fd >= 0)
+        accept_more(w);
+}
+
+static int conn_main(void *arg)
+{
+    struct weft__conn *c = arg;
+    struct weft__worker *w = c->worker;
+    c->stream->conn = c;
+    weft__conn_serve(c);
+    weft__worker_resume(w); /* a descriptor and a place have become free */
+    return 0;
+}
+
+static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
+{
+    struct weft_server *s = w->server;
+    struct weft__conn c = {.worker = w, .peer = peer};
+    int err = weft__fd_stream_open(&c.stream, fd, s->family, s->options.write_buffer);
+    if (err < 0)
+        return err;
+    c.stream->counters = &w->counters;
+    err = weft__task_spawn(&w->conns,
+                           &(struct weft__spawn){.fn = conn_main,
+                                                 .arg = &c,
+                                                 .copy = sizeof c,
+                                                 .name = "connection",
+                                                 .site = s->endpoint,
+                                                 .note = weft__tree_conn_note,
+                                                 .keep_errors = true},
+                           NULL);
+    if (err < 0) {
+        c.stream->fd = -1;
+        weft__stream_free(c.stream, false);
+    }
+    return err;
+}
+
+/* Takes fd in any case. */
+static int start_connection(struct weft__worker *w, int fd)
+{
+    struct weft_server *s = w->server;
+    struct weft__peer *peer = NULL;
+    atomic_fetch_add(&s->accepted, 1);
+    if (!weft__server_admit(s, fd, &peer)) {
+        atomic_fetch_add(&s->refused, 1);
+        weft__fd_close(w->loop, fd, true);
+        return 0;
+    }
+    atomic_fetch_add(&w->live, 1);
+    atomic_fetch_add(&s->live, 1);
+    int err = s->options.model == WEFT_PROTOCOLS
+                  ? weft__transport_open(&w->conns, w->factory, fd, s->family, w, peer, true)
+                  : start_task(w, fd, peer);
+    if (err < 0) {
+        atomic_fetch_sub(&w->live, 1);
+        atomic_fetch_sub(&s->live, 1);
+        weft__server_dismiss(s, peer);
+        weft__fd_close(w->loop, fd, true);
+    }
+    return err;
+}
+
+/* --- Handing over: an endpoint that cannot be listened on twice ------------------------------------------- */
+
+struct handoff {
+    struct weft__remote remote;
+    struct weft__worker *to;
+    int fd;
+};
+
+static void handed(struct weft__remote *r)
+{
+    struct handoff *h = WEFT__CONTAINER_OF(r, struct handoff, remote);
+    struct weft__worker *w = h->to;
+    atomic_fetch_sub(&w->live, 1); /* counted on the way, so that shares stay even */
+    (void)start_connection(w, h->fd);
+    weft__free(h);
+    weft__worker_check(w);
+}
+
+/* The worker with the fewest connections; itself when that is as good. */
+static int spread(struct weft__worker *w, int fd)
+{
+    struct weft_server *s = w->server;
+    struct handoff *h = NULL;
+    struct weft__worker *to = w;
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->n_workers; i++) {
+        struct weft__worker *other = &s->workers[i];
+        if (other->running && atomic_load(&other->live) < atomic_load(&to->live))
+            to = other;
+    }
+    if (to != w && (h = weft__alloc(sizeof *h)) != NULL) {
+        *h = (struct handoff){.remote = {.fn = handed}, .to = to, .fd = fd};
+        atomic_fetch_add(&to->live, 1);
+        w->loop->sys->driver->forget(w->loop->sys, fd);
+        weft__loop_remote(to->loop, &h->remote); /* under the lock: it runs, so its loop is there */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return h != NULL ? 0 : start_connection(w, fd);
+}
+
+/* --- Accepting --------------------------------------------------------------------------------------------- */
+
+bool weft__accept_exhausted(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM || err == -EAGAIN ||
+           err == WEFT_ELIMIT;
+}
+
+/* What ended in the queue, and what accept(2) reports of the network. */
+bool weft__accept_passing(int err)
+{
+    return err == -ECONNABORTED || err == -EINTR || err == -EPROTO || err == -ENETDOWN ||
+           err == -EPERM || err == -ETIMEDOUT || err == -EHOSTUNREACH || err == -ENETUNREACH ||
+           err == -EHOSTDOWN || err == -ENONET;
+}
+
+static void retry(struct weft__alarm *a)
+{
+    struct weft__worker *w = WEFT__CONTAINER_OF(a, struct weft__worker, retry);
+    weft__worker_resume(w);
+}
+
+static void back_off(struct weft__worker *w, int err)
+{
+    struct weft_server *s = w->server;
+    if (atomic_fetch_add(&s->backoffs, 1) == 0)
+        weft__log_printf(&w->loop->log, WEFT_LOG_WARNING, "%s: accepting pauses: %s", s->endpoint,
+                         weft_error_text(err));
+    w->backoff_ns = weft__min_i64(weft__max_i64(2 * w->backoff_ns, BACKOFF_FIRST_NS), BACKOFF_MAX_NS);
+    weft__loop_alarm_del(w->loop, &w->retry);
+    weft__loop_alarm(w->loop, &w->retry, w->loop->now_ns + w->backoff_ns);
+}
+
+/* How many more may be taken now. */
+static size_t room(const struct weft__worker *w)
+{
+    size_t live = atomic_load_explicit(&w->live, memory_order_relaxed);
+    return live < w->max_connections ? w->max_connections - live : 0;
+}
+
+/* A multishot accept takes the whole queue at a blow: only where all of it has room. */
+static bool may_accept_many(const struct weft__worker *w)
+{
+    return room(w) > (size_t)w->server->options.backlog;
+}
+
+static int accepted(struct weft__worker *w, int res)
+{
+    if (res >= 0) {
+        w->backoff_ns = 0;
+        return w->server->spreads ? spread(w, res) : start_connection(w, res);
+    }
+    return weft__accept_passing(res) ? 0 : res;
+}
+
+static void accept_done(struct weft__op *op)
+{
+    struct weft__worker *w = WEFT__CONTAINER_OF(op, struct weft__worker, accept);
+    bool more = op->more;
+    int err = op->res == -ECANCELED ? 0 : accepted(w, op->res);
+    if (err < 0) {
+        if (!weft__accept_exhausted(err))
+            weft__log_printf(&w->loop->log, WEFT_LOG_ERROR, "%s: accept failed: %s",
+                             w->server->endpoint, weft_error_text(err));
+        back_off(w, err);
+    }
+    if (more && (err < 0 || !may_accept_many(w)) && !w->pausing) {
+        w->pausing = true;
+        weft__sys_cancel(w->loop->sys, op);
+    }
+    if (more)
+        return;
+    w->accepting = false;
+    w->pausing = false;
+    if (w->stopping)
+        weft__worker_stopped(w);
+    else if (err == 0)
+        accept_more(w);
+}
+
+static void accept_more(struct weft__worker *w)
+{
+    while (!w->accepting && !w->stopping && room(w) > 0 && !weft__timer_linked(&w->retry.timer)) {
+        w->accept = (struct weft__op){.kind = WEFT__OP_ACCEPT,
+                                      .flags = may_accept_many(w) ? WEFT__OP_MULTI : 0,
+                                      .done = accept_done,
+                                      .fd = w->fd};
+        w->accepting = true;
+        if (!weft__sys_submit(w->loop->sys, &w->accept))
+            return;
+        w->accepting = false;
+        int err = accepted(w, w->accept.res);
+        if (err < 0)
+            back_off(w, err);
+    }
+}
+
+/* --- Time limits ----------------------------------------------------------------------------------------------- */
+
+static bool over(uint32_t now, uint32_t since, int64_t limit_ms)
+{
+    /* The loop's milliseconds are 2^20 ns; the difference is right also when the counter wraps. */
+    return limit_ms > 0 && (int64_t)(uint32_t)(now - since) * 1048576 >= limit_ms * 1000000;
+}
+
+static void sweep(struct weft__alarm *a);
+
+static bool expired(const struct weft_server_options *o, const struct weft_stream *s, bool writing,
+                    uint32_t now)
+{
+    if (!s->first_byte && over(now, s->active_ms, o->first_byte_ms))
+        return true;
+    if (over(now, s->active_ms, o->idle_ms))
+        return true;
+    return writing && over(now, s->sent_ms, o->write_ms);
+}
+
+static void expire(struct weft_stream *s)
+{
+    s->timed_out = true;
+    if (s->proto != NULL) {
+        weft_transport_abort(s, -ETIMEDOUT);
+        return;
+    }
+    struct weft__flow *inside[2] = {s->reader, s->writer};
+    for (int i = 0; i < 2; i++)
+        if (inside[i] != NULL && inside[i]->wait != NULL)
+            weft__wait_abort(inside[i]->wait, -ECANCELED);
+}
+
+static struct weft_stream *stream_of(struct weft__member *m)
+{
+    if (m->cls == &weft__transport_class)
+        return &WEFT__CONTAINER_OF(m, struct weft__transport, member)->s;
+    struct weft__flow *f = WEFT__CONTAINER_OF(m, struct weft__flow, member);
+    struct weft__conn *c = f->arg;
+    return f->fn == conn_main && c->stream != NULL && c->stream->conn == c ? c->stream : NULL;
+}
+
+static void arm_sweep(struct weft__worker *w)
+{
+    const struct weft_server_options *o = &w->server->options;
+    int64_t shortest = INT64_MAX;
+    const int64_t limits[] = {o->first_byte_ms, o->idle_ms, o->write_ms};
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(limits); i++)
+        if (limits[i] > 0)
+            shortest = weft__min_i64(shortest, limits[i]);
+    if (shortest == INT64_MAX)
+        return;
+    w->sweep.fn = sweep;
+    weft__loop_alarm(w->loop, &w->sweep,
+                     w->loop->now_ns + weft__max_i64(shortest / 8, SWEEP_MIN_MS) * 1000000);
+}
+
+static void sweep(struct weft__alarm *a)
+{
+    struct weft__worker *w = WEFT__CONTAINER_OF(a, struct weft__worker, sweep);
+    const struct weft_server_options *o = &w->server->options;
+    uint32_t now = weft__loop_ms(w->loop);
+    WEFT__LIST_EACH(&w->conns.members, n) {
+        struct weft_stream *s = stream_of(WEFT__CONTAINER_OF(n, struct weft__member, link));
+        if (s == NULL || s->timed_out)
+            continue;
+        bool writing = s->out != NULL || (s->proto == NULL && s->writer != NULL);
+        if (expired(o, s, writing, now))
+            expire(s);
+    }
+    arm_sweep(w);
+}
+
+/* --- Begin and end of accepting ------------------------------------------------------------------------- */
+
+void weft__worker_begin(struct weft__worker *w)
+{
+    w->retry.fn = retry;
+    arm_sweep(w);
+    if (w->fd >= 0)
+        accept_more(w);
+}
+
+void weft__worker_take_rest(struct weft__worker *w)
+{
+    if (w->server->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(w->fd, true) < 0)
+        return; /* an inherited socket goes on elsewhere, with its queue */
+    int fd, left = w->server->options.backlog; /* see take_rest in server_threads.c */
+    while (left-- > 0 && room(w) > 0 && (fd = weft__call_accept_now(w->fd)) >= 0)
+        if (accepted(w, fd) < 0)
+            return;
+}

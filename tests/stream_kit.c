@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* See stream_kit.h. */
+#include "stream_kit.h"
+
+#include <unistd.h>
+
+#include <weft/listener.h>
+
+/* --- Makers -------------------------------------------------------------------------------------
+ */
+
+static void connect_through(const char *endpoint, struct weft_stream **a, struct weft_stream **b)
+{
+    struct weft_listener *l = NULL;
+    char at[WEFT_ENDPOINT_MAX];
+    CHECK_EQ(weft_listen(&l, endpoint, NULL), 0);
+    CHECK(weft_listener_endpoint(l, at, sizeof at) > 0);
+    CHECK_EQ(weft_dial(a, at, NULL, weft_after_s(30)), 0);
+    CHECK_EQ(weft_accept(l, b, weft_after_s(30)), 0);
+    weft_listener_close(&l);
+}
+
+static void make_tcp4(struct weft_stream **a, struct weft_stream **b)
+{
+    connect_through("tcp://127.0.0.1:0", a, b);
+}
+
+static void make_tcp6(struct weft_stream **a, struct weft_stream **b)
+{
+    connect_through("tcp://[::1]:0", a, b);
+}
+
+static void make_unix(struct weft_stream **a, struct weft_stream **b)
+{
+    static _Atomic int serial;
+    char endpoint[64];
+    (void)snprintf(endpoint, sizeof endpoint, "unix:@weft-stream-kit-%d-%d", (int)getpid(),
+                   serial++);
+    connect_through(endpoint, a, b);
+}
+
+static void make_socketpair(struct weft_stream **a, struct weft_stream **b)
+{
+    CHECK_EQ(weft_socketpair(a, b), 0);
+}
+
+static void make_memory(struct weft_stream **a, struct weft_stream **b)
+{
+    CHECK_EQ(weft_pipe_open(a, b, 0), 0);
+}
+
+static const struct stream_maker makers[] = {
+    {.name = "tcp4", .make = make_tcp4, .tcp = true},
+    {.name = "tcp6", .make = make_tcp6, .tcp = true},
+    {.name = "unix", .make = make_unix},
+    {.name = "socketpair", .make = make_socketpair},
+    {.name = "memory", .make = make_memory, .memory = true},
+};
+#define MAKERS (sizeof makers / sizeof makers[0])
+
+struct stream_pair stream_kit_pair(const struct stream_kit *k)
+{
+    struct stream_pair p = {NULL, NULL};
+    k->maker->make(&p.a, &p.b);
+    return p;
+}
+
+void stream_kit_close(struct stream_pair *p)
+{
+    (void)weft_close(&p->a, weft_after_s(30));
+    (void)weft_close(&p->b, weft_after_s(30));
+}
+
+void stream_kit_both(struct stream_pair *p, weft_fn fa, weft_fn fb)
+{
+    struct weft_group *g = kit_group();
+    kit_go(g, "a", fa, p->a);
+    kit_go(g, "b", fb, p->b);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(120)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+}
+
+/* --- Running
+ * -------------------------------------------------------------------------------------- */
+
+struct run {
+    const struct stream_case *c;
+    struct stream_kit kit;
+    char name[120];
+};
+
+static int body(void *arg)
+{
+    const struct run *r = arg;
+    r->c->fn(&r->kit);
+    return 0;
+}
+
+static void one(void **state)
+{
+    struct run *r = *state;
+    size_t fds = kit_count_fds();
+    if (r->kit.driver == NULL) {
+        body(r);
+    } else {
+        struct weft_options o = {.driver = r->kit.driver};
+        assert_int_equal(weft_run(&o, body, r), 0);
+    }
+    assert_int_equal(kit_count_fds(), fds);
+}
+
+static bool usable(const struct stream_case *c, const struct stream_kit *k)
+{
+    bool loop = k->driver != NULL;
+    if (!loop && ((c->needs & STREAM_KIT_LOOP) || k->maker->memory))
+        return false;
+    if ((c->needs & STREAM_KIT_SOCKET) && k->maker->memory)
+        return false;
+    return !(c->needs & STREAM_KIT_ONCE) || k->maker == &makers[0];
+}
+
+static bool has_driver(const char *driver)
+{
+    const char *only = getenv("WEFT_DRIVER");
+    struct weft_options o = {.driver = driver};
+    if (driver == NULL)
+        return true;
+    if (only != NULL && only[0] != '\0' && strcmp(only, driver) != 0)
+        return false;
+    if (weft_run(&o, kit_nothing, NULL) != -ENOSYS)
+        return true;
+    print_message("not on %s: %s\n", driver, weft_error_detail());
+    return false;
+}
+
+int stream_kit_main(const struct stream_case *cases, size_t n)
+{
+    static const char *const drivers[] = {"epoll", "uring", NULL};
+    const char *only = getenv("STREAM_KIT_ONLY"); /* a part of the names of cases, for debugging */
+    size_t max = 3 * MAKERS * n, total = 0;
+    struct CMUnitTest *tests = test_calloc(max, sizeof *tests);
+    struct run *runs = test_calloc(max, sizeof *runs);
+    for (size_t d = 0; d < 3; d++) {
+        if (!has_driver(drivers[d]))
+            continue;
+        for (size_t m = 0; m < MAKERS * n; m++) {
+            struct run *r = &runs[total];
+            *r = (struct run){&cases[m / MAKERS], {&makers[m % MAKERS], drivers[d]}, ""};
+            (void)snprintf(r->name, sizeof r->name, "%s, %s: %s", r->c->name,
+                           drivers[d] != NULL ? drivers[d] : "threads", r->kit.maker->name);
+            if (!usable(r->c, &r->kit) || (only != NULL && strstr(r->name, only) == NULL))
+                continue;
+            tests[total++] =
+                (struct CMUnitTest){.name = r->name, .test_func = one, .initial_state = r};
+        }
+    }
+    (void)weft_now_ns();
+    int failed = _cmocka_run_group_tests("streams", tests, total, NULL, NULL);
+    test_free(tests);
+    test_free(runs);
+    return failed;
+}
+
+/* --- Bytes
+ * ------------------------------------------------------------------------------------------ */
+
+static uint8_t tile[STREAM_KIT_TILE];
+static pthread_once_t tile_once = PTHREAD_ONCE_INIT;
+
+static void tile_make(void)
+{
+    uint64_t seed = 1;
+    size_t line = 0;
+    for (size_t i = 0; i < sizeof tile; i++, line++) {
+        bool ends = line + 1 >= STREAM_KIT_LINE_MAX / 2 || stream_kit_random(&seed) % 100 == 0;
+        tile[i] = ends ? '\n' : (uint8_t)('!' + stream_kit_random(&seed) % 90);
+        if (ends)
+            line = 0;
+    }
+}
+
+void stream_kit_fill(void *buf, uint64_t from, size_t len)
+{
+    uint8_t *to = buf;
+    pthread_once(&tile_once, tile_make);
+    while (len > 0) {
+        size_t at = (size_t)(from % sizeof tile);
+        size_t n = weft__min_size(len, sizeof tile - at);
+        memcpy(to, tile + at, n);
+        to += n;
+        from += n;
+        len -= n;
+    }
+}
+
+void stream_kit_expect(const void *data, uint64_t from, size_t len)
+{
+    const uint8_t *is = data;
+    pthread_once(&tile_once, tile_make);
+    while (len > 0) {
+        size_t at = (size_t)(from % sizeof tile);
+        size_t n = weft__min_size(len, sizeof tile - at);
+        CHECK(memcmp(is, tile + at, n) == 0);
+        is += n;
+        from += n;
+        len -= n;
+    }
+}
+
+size_t stream_kit_line(uint64_t from)
+{
+    size_t n = 0;
+    pthread_once(&tile_once, tile_make);
+    while (tile[(from + n) % sizeof tile] != '\n')
+        n++;
+    return n + 1;
+}
+
+size_t stream_kit_size(uint64_t *state, size_t max)
+{
+    size_t limit = (size_t)1 << (stream_kit_random(state) % 18);
+    return 1 + stream_kit_random(state) % weft__min_size(limit, max);
+}
+
+static void send_piece(struct weft_stream *s, const uint8_t *piece, size_t len, uint64_t *seed)
+{
+    size_t cut = stream_kit_random(seed) % (uint32_t)(len + 1);
+    struct iovec iov[3] = {
+        {(void *)(uintptr_t)piece, cut}, {NULL, 0}, {(void *)(uintptr_t)(piece + cut), len - cut}};
+    switch (stream_kit_random(seed) % 4) {
+    case 0:
+        CHECK_EQ(weft_writev(s, iov, 3, WEFT_NEVER), 0);
+        break;
+    case 1:
+        CHECK_EQ(weft_printf(s, weft_after_s(60), "%.*s", (int)len, (const char *)piece), 0);
+        break;
+    default:
+        CHECK_EQ(weft_write(s, piece, len, weft_after_s(60)), 0);
+        break;
+    }
+}
+
+void stream_kit_send(struct weft_stream *s, uint64_t from, size_t total, uint64_t seed)
+{
+    uint8_t *piece = malloc(1 << 17);
+    CHECK(piece != NULL);
+    while (total > 0) {
+        size_t n = stream_kit_size(&seed, total);
+        stream_kit_fill(piece, from, n);
+        send_piece(s, piece, n, &seed);
+        from += n;
+        total -= n;
+    }
+    free(piece);
+    CHECK_EQ(weft_flush(s, weft_after_s(60)), 0);
+}
+
+void stream_kit_receive(struct weft_stream *s, uint64_t from, size_t total, uint64_t seed)
+{
+    uint8_t *piece = malloc(1 << 17);
+    CHECK(piece != NULL);
+    while (total > 0) {
+        ssize_t n = weft_read(s, piece, stream_kit_size(&seed, total), weft_after_s(60));
+        CHECK(n > 0);
+        stream_kit_expect(piece, from, (size_t)n);
+        from += (uint64_t)n;
+        total -= (size_t)n;
+    }
+    free(piece);
+}
