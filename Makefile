@@ -1,0 +1,53 @@
+# The front door. Meson builds (meson.build); tools/build.sh configures when that is needed.
+#
+#   make            build the library, the program and the examples in build/
+#   make run        install what is missing, build, start `weft up` (ARGS="..." are passed on)
+#   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
+#   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
+#   make bench      the benchmark beside its peers
+#   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
+#   make fuzz       the fuzzers, SECONDS_EACH long (default 60)
+#   make format     lay out all C files by .clang-format
+
+BUILD ?= build
+PREFIX ?= /usr/local
+SECONDS_EACH ?= 60
+C_FILES = $$(find src include apps examples bench tests fuzz -name '*.[ch]')
+
+.PHONY: build run test check-all bench install fuzz format clean
+.NOTPARALLEL:
+
+build:
+	@tools/build.sh $(BUILD) -Dtests=disabled
+
+run:
+	@tools/install-packages.sh run
+	@$(MAKE) --no-print-directory build
+	@tools/foreground.sh $(BUILD)/apps/weft/weft up $(ARGS)
+
+test:
+	@tools/install-packages.sh test
+	@tools/run-tests.sh
+
+check-all:
+	@tools/install-packages.sh check
+	@tools/run-tests.sh debug epoll asan tsan clang ucontext valgrind aarch64 fuzz
+
+bench:
+	@tools/install-packages.sh bench
+	@$(MAKE) --no-print-directory build
+	@bench/run $(ARGS)
+
+install:
+	@tools/build.sh $(BUILD) -Dtests=disabled --prefix=$(PREFIX)
+	@tools/meson.sh install -C $(BUILD) --no-rebuild --quiet
+
+fuzz:
+	@tools/install-packages.sh test
+	@FUZZ_SECONDS=$(SECONDS_EACH) tools/run-tests.sh fuzz
+
+format:
+	@clang-format -i $(C_FILES)
+
+clean:
+	@rm -rf $(BUILD) build-*

@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Prepares build-aarch64/: a root with the arm64 libraries that Weft and its tests link to, and
+# Meson's cross file. The packages are fetched with package lists of their own and unpacked here:
+# the machine's list of architectures and its installed packages stay as they are.
+#
+# usage: tools/aarch64-sysroot.sh
+set -eu
+
+cd "$(dirname "$0")/.."
+mkdir -p build-aarch64
+cd build-aarch64
+here=$PWD
+packages="liburing2 liburing-dev libcmocka0 libcmocka-dev"
+
+if [ ! -f sysroot/.complete ]; then
+    mkdir -p apt/lists/partial apt/cache/archives/partial apt/debs sysroot
+    chmod 755 apt/debs
+    cat >apt/apt.conf <<END
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+Dir::State "$here/apt";
+Dir::State::lists "$here/apt/lists";
+Dir::State::status "$here/apt/status";
+Dir::Cache "$here/apt/cache";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+END
+    : >apt/status
+    export APT_CONFIG="$here/apt/apt.conf"
+    apt-get -qq update
+    (cd apt/debs && apt-get -qq download $packages)
+    for deb in apt/debs/*.deb; do
+        dpkg -x "$deb" sysroot
+    done
+    rm -rf apt
+    touch sysroot/.complete
+fi
+
+cat >cross.ini <<END
+[binaries]
+c = 'aarch64-linux-gnu-gcc'
+ar = 'aarch64-linux-gnu-ar'
+strip = 'aarch64-linux-gnu-strip'
+pkgconfig = 'pkg-config'
+exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu',
+               '-E', 'LD_LIBRARY_PATH=$here/sysroot/usr/lib/aarch64-linux-gnu']
+
+[properties]
+sys_root = '$here/sysroot'
+pkg_config_libdir = '$here/sysroot/usr/lib/aarch64-linux-gnu/pkgconfig'
+
+[host_machine]
+system = 'linux'
+cpu_family = 'aarch64'
+cpu = 'aarch64'
+endian = 'little'
+END
