@@ -28,8 +28,7 @@
 #define FDS_MAX 64
 #define INHERITED_FIRST 3
 
-/* --- Out of a stream
- * -------------------------------------------------------------------------------- */
+/* --- Out of a stream ------------------------------------------------------------------------- */
 
 /* The stream as its taker will have it: everything written, and the rest of what was read in place.
  */
@@ -83,8 +82,7 @@ int weft_stream_detach(struct weft_stream **ret, void *unread, size_t cap, size_
     return fd;
 }
 
-/* --- To another process
- * ------------------------------------------------------------------------------- */
+/* --- To another process ---------------------------------------------------------------------- */
 
 union control {
     char buf[CMSG_SPACE(FDS_MAX * sizeof(int))];
@@ -234,8 +232,7 @@ int weft_recv_fds(struct weft_stream *s, int *fds, size_t *n, weft_deadline d)
     return (int)weft__stream_leave_with(s, &s->reader, recv_fds(s, fds, n, d));
 }
 
-/* --- From the process that started us
- * --------------------------------------------------------------------- */
+/* --- From the process that started us -------------------------------------------------------- */
 
 /* The decimal number in an environment variable; -1: there is none, -2: it is not understood. */
 static long number_in(const char *name)

@@ -29,8 +29,7 @@
 #define BACKLOG_DEFAULT 4096
 #define UNIX_MODE_DEFAULT 0600
 
-/* --- Making the descriptor
- * ------------------------------------------------------------------------ */
+/* --- Making the descriptor ------------------------------------------------------------------- */
 
 static int fail_at(int err, const char *what, const struct weft_endpoint *e)
 {
@@ -168,8 +167,7 @@ int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o)
     return fd;
 }
 
-/* --- Listeners
- * -------------------------------------------------------------------------------------- */
+/* --- Listeners ------------------------------------------------------------------------------- */
 
 struct weft_listener {
     struct weft_loop *loop;    /* NULL: plain threads */

@@ -58,8 +58,7 @@ static struct way *way_in(const struct weft_stream *s)
     return &end_of(s)->pipe->ways[!end_of(s)->side];
 }
 
-/* --- Waiting -------------------------------------------------------------------------------------
- */
+/* --- Waiting --------------------------------------------------------------------------------- */
 
 struct place {
     struct weft__wait wait;
@@ -94,8 +93,7 @@ static void wake(struct weft__wait **in)
     weft__wait_trigger(w, 0);
 }
 
-/* --- Reading
- * --------------------------------------------------------------------------------------- */
+/* --- Reading --------------------------------------------------------------------------------- */
 
 static size_t take(struct way *w, size_t capacity, void *buf, size_t cap)
 {
@@ -163,8 +161,7 @@ static ssize_t pipe_fill(struct weft_stream *s, weft_deadline d)
     return n;
 }
 
-/* --- Writing
- * --------------------------------------------------------------------------------------- */
+/* --- Writing --------------------------------------------------------------------------------- */
 
 static void put(struct way *w, size_t capacity, const uint8_t *from, size_t n)
 {
@@ -223,8 +220,7 @@ static int pipe_write(struct weft_stream *s, struct iovec *iov, int n, size_t *m
     return 0;
 }
 
-/* --- Ending
- * ---------------------------------------------------------------------------------------- */
+/* --- Ending ---------------------------------------------------------------------------------- */
 
 static void drop(struct way *w)
 {

@@ -367,8 +367,7 @@ int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *dat
     return 0;
 }
 
-/* --- Waiting, ending -----------------------------------------------------------------------------
- */
+/* --- Waiting, ending ------------------------------------------------------------------------- */
 
 struct out_wait {
     struct weft__wait wait;

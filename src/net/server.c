@@ -342,7 +342,7 @@ bool weft_stream_draining(const struct weft_stream *s)
 {
     const struct weft__worker *w = NULL;
     if (s->proto != NULL)
-        w = s->proto->worker;
+        w = s->worker;
     else if (s->conn != NULL)
         w = s->conn->worker;
     return w != NULL && atomic_load_explicit(&w->server->draining, memory_order_relaxed);

@@ -49,7 +49,7 @@ void weft__stream_free(struct weft_stream *s, bool abrupt)
     weft__free(s);
 }
 
-/* --- Who is inside ------------------------------------------------------------------------------- */
+/* --- Who is inside --------------------------------------------------------------------------- */
 
 int weft__stream_enter(struct weft_stream *s, struct weft__flow **place)
 {
@@ -91,7 +91,7 @@ ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place
     return timed_out && res == -ECANCELED && weft_canceled() == 0 ? -ETIMEDOUT : res;
 }
 
-/* --- Facts ----------------------------------------------------------------------------------------- */
+/* --- Facts ----------------------------------------------------------------------------------- */
 
 int weft_stream_peer(const struct weft_stream *s, struct weft_address *ret)
 {

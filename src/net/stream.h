@@ -8,8 +8,8 @@
  * classes are descriptors (fd_stream.c) and pipes in memory (mem_pipe.c); filters will be more.
  *
  * Invariants:
- *  - one reader and one writer at a time, by `reader` and `writer`; the stream is freed by the last to
- *    leave it;
+ *  - one reader and one writer at a time, by `reader` and `writer`; the stream is freed by the last
+ * to leave it;
  *  - read-ahead is at most one buffer, and none once it is consumed; the queue of joined writes is
  *    bounded by out_max and none once it is sent;
  *  - the first failed or cut-off write is kept in `error`, and nothing is written after it.
@@ -23,6 +23,7 @@ struct weft__out;
 struct weft__transport;
 struct weft__conn;
 struct weft__factory_ref;
+struct weft__worker;
 
 /* What streams of a server add up to, written by one thread, read by any. */
 struct weft__counters {
@@ -53,42 +54,61 @@ struct weft__stream_class {
 
 struct weft_stream {
     const struct weft__stream_class *cls;
-    struct weft_loop *loop;         /* NULL: plain threads */
+    struct weft_loop *loop; /* NULL: plain threads */
     union {
         struct {
             struct weft__flow *reader; /* who is in a reading call */
             struct weft__flow *writer;
         };
-        struct { /* in callback mode (proto) nobody is inside */
-            void *user;                      /* weft_transport_set */
+        struct {                              /* in callback mode (proto) nobody is inside */
+            void *user;                       /* weft_transport_set */
             struct weft__factory_ref *shared; /* the factory, counted */
         };
     };
-    struct weft__rbuf *in;          /* read-ahead: [used, len) of data */
-    struct weft__out *out;          /* joined writes; NULL: none */
-    struct weft__transport *proto;  /* in callback mode */
+    struct weft__rbuf *in;         /* read-ahead: [used, len) of data */
+    struct weft__out *out;         /* joined writes; NULL: none */
+    struct weft__transport *proto; /* in callback mode */
     struct weft__counters *counters;
-    struct weft__conn *conn;        /* its server's record, on the stack of its task; or NULL */
+    union {
+        struct weft__conn *conn;     /* its server's record, on the stack of its task; or NULL */
+        struct weft__worker *worker; /* in callback mode; or NULL */
+    };
     char *label;
     uint64_t bytes_in, bytes_out;
     int fd;
-    int error;                      /* of writing; 0: none */
-    uint32_t out_max;               /* bytes that may be queued */
-    uint32_t record_len;            /* of the record that the reader looks at, with its frame */
-    uint32_t active_ms;             /* of the loop's clock (weft__loop_ms): last byte in or out */
-    uint32_t sent_ms;               /* last byte out, or the first one queued */
-    bool drained : 1;               /* the last read was short: nothing more is there yet */
-    bool end : 1;                   /* the peer has ended its side */
-    bool shut : 1;                  /* we have ended ours */
-    bool closed : 1;                /* by close or abort, while someone was inside */
+    int error;           /* of writing; 0: none */
+    union {
+        uint32_t out_max; /* bytes that may be queued */
+        int reason;       /* in callback mode (the factory has the maxima): what lost will be told */
+    };
+    uint32_t record_len; /* of the record that the reader looks at, with its frame */
+    uint32_t active_ms;  /* of the loop's clock (weft__loop_ms): last byte in or out */
+    uint32_t sent_ms;    /* last byte out, or the first one queued */
+    bool drained : 1;    /* the last read was short: nothing more is there yet */
+    bool end : 1;        /* the peer has ended its side */
+    bool shut : 1;       /* we have ended ours */
+    bool closed : 1;     /* by close or abort, while someone was inside */
     bool abrupt : 1;
-    bool socket : 1;                /* recv and send work on fd */
+    bool socket : 1; /* recv and send work on fd */
     bool tcp : 1;
-    bool first_byte : 1;            /* something has been read */
-    bool timed_out : 1;             /* a server's time limit has struck */
+    bool first_byte : 1; /* something has been read */
+    bool timed_out : 1;  /* a server's time limit has struck */
+    /* In callback mode; see transport.c. They are here because they fit. */
+    bool busy : 1;     /* the transport's operation is under way */
+    bool starting : 1; /* made has not been called yet */
+    bool inside : 1;   /* in a callback */
+    bool held : 1;     /* reading is paused by the user */
+    bool paused : 1;   /* writing is */
+    bool shutting : 1;
+    bool closing : 1;  /* once the queue is sent */
+    bool aborting : 1; /* now */
+    bool lent : 1;     /* the buffer being delivered went to the write queue */
+    bool progressing : 1;
+    bool detached : 1;  /* goes on in a task: ends without lost */
+    bool canceling : 1; /* the operation is being cancelled */
 };
 
-/* --- Making and ending (stream.c) -------------------------------------------------------------- */
+/* --- Making and ending (stream.c) ------------------------------------------------------------ */
 
 /* A zeroed stream of the calling flow's loop, or of plain threads. */
 struct weft_stream *weft__stream_new(const struct weft__stream_class *cls);
@@ -101,11 +121,13 @@ void weft__stream_free(struct weft_stream *s, bool abrupt);
 /* The peer's address for a report; len 0 when it cannot be had. */
 struct weft_address weft__stream_peer_or_none(const struct weft_stream *s);
 
-/* Takes the place of the reader or writer: -EBUSY, WEFT_ECLOSED, WEFT_ETHREAD, -EDEADLK, -ECANCELED. */
+/* Takes the place of the reader or writer: -EBUSY, WEFT_ECLOSED, WEFT_ETHREAD, -EDEADLK,
+ * -ECANCELED. */
 int weft__stream_enter(struct weft_stream *s, struct weft__flow **place);
 /* Leaves it; true when the stream was closed meanwhile (and may now be gone). */
 bool weft__stream_leave(struct weft_stream *s, struct weft__flow **place);
-/* What a call returns whose wait ended with res: turns the cancel of a closing into WEFT_ECLOSED. */
+/* What a call returns whose wait ended with res: turns the cancel of a closing into WEFT_ECLOSED.
+ */
 ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place, ssize_t res);
 
 static inline uint32_t weft__loop_ms(const struct weft_loop *l)
@@ -134,7 +156,7 @@ static inline void weft__stream_sent(struct weft_stream *s, size_t n)
         weft__count(&s->counters->bytes_out, n);
 }
 
-/* --- Read-ahead (inbuf.c) ------------------------------------------------------------------------ */
+/* --- Read-ahead (inbuf.c) -------------------------------------------------------------------- */
 
 static inline size_t weft__in_left(const struct weft_stream *s)
 {
@@ -153,7 +175,7 @@ int weft__in_room(struct weft_stream *s, size_t min, uint8_t **at, size_t *cap);
 /* Puts bytes before what is read next (attach, detach). -ENOMEM. */
 int weft__in_prepend(struct weft_stream *s, const void *data, size_t len);
 
-/* --- Joined writes (out.c): descriptor streams on a loop ------------------------------------------ */
+/* --- Joined writes (out.c): descriptor streams on a loop ------------------------------------- */
 
 size_t weft__out_queued(const struct weft_stream *s);
 /* Queues a copy, to be sent before the loop waits next. -ENOMEM, and then nothing was queued. */
@@ -173,7 +195,7 @@ void weft__out_drop(struct weft_stream *s);
 /* The write error becomes the stream's; told to whoever waits. */
 void weft__stream_fail(struct weft_stream *s, int error);
 
-/* --- Descriptor streams (fd_stream.c) --------------------------------------------------------------- */
+/* --- Descriptor streams (fd_stream.c) -------------------------------------------------------- */
 
 extern const struct weft__stream_class weft__tcp_class, weft__unix_class, weft__fd_class;
 
@@ -192,7 +214,7 @@ int weft__fd_await(struct weft_stream *s, struct weft__io *io, bool writing, wef
 /* Closes a descriptor that a driver may have used; abrupt: with a reset. l may be NULL. */
 void weft__fd_close(struct weft_loop *l, int fd, bool abrupt);
 
-/* --- Sockets (socket.c) ----------------------------------------------------------------------------- */
+/* --- Sockets (socket.c) ---------------------------------------------------------------------- */
 
 int weft__socket_no_delay(int fd);
 /* The address family of a connected or listening stream socket; -ENOTSOCK, -EINVAL. */

@@ -35,8 +35,8 @@ static const struct weft_protocol *protocol_of(const struct weft__transport *t)
 static struct weft__flow *enter(struct weft__transport *t, bool *was_inside)
 {
     struct weft__flow *f = weft__flow_current;
-    *was_inside = t->inside;
-    t->inside = true;
+    *was_inside = t->s.inside;
+    t->s.inside = true;
     weft__flow_current = &t->s.loop->callback;
     return f;
 }
@@ -44,7 +44,7 @@ static struct weft__flow *enter(struct weft__transport *t, bool *was_inside)
 static void leave(struct weft__transport *t, struct weft__flow *f, bool was_inside)
 {
     weft__flow_current = f;
-    t->inside = was_inside;
+    t->s.inside = was_inside;
 }
 
 static void settle(struct weft__transport *t);
@@ -53,9 +53,9 @@ static void read_more(struct weft__transport *t);
 /* Has settle called in the next turn. */
 void weft__transport_later(struct weft__transport *t)
 {
-    if (t->busy)
+    if (t->s.busy)
         return;
-    t->busy = true;
+    t->s.busy = true;
     t->op.kind = WEFT__OP_NOP;
     t->op.flags = 0;
     t->op.fd = -1;
@@ -66,36 +66,36 @@ void weft__transport_later(struct weft__transport *t)
 
 static void stop_receiving(struct weft__transport *t)
 {
-    if (t->canceling || t->op.kind == WEFT__OP_NOP)
+    if (t->s.canceling || t->op.kind == WEFT__OP_NOP)
         return;
-    t->canceling = true;
+    t->s.canceling = true;
     weft__sys_cancel(t->s.loop->sys, &t->op);
 }
 
 /* Something happened that settle has to look at. */
 static void stir(struct weft__transport *t)
 {
-    if (t->inside)
+    if (t->s.inside)
         return; /* looked at when the callback has returned */
-    if (!t->busy)
+    if (!t->s.busy)
         weft__transport_later(t);
-    else if (t->aborting || (t->closing && weft__out_queued(&t->s) == 0))
+    else if (t->s.aborting || (t->s.closing && weft__out_queued(&t->s) == 0))
         stop_receiving(t);
 }
 
 static void fail(struct weft__transport *t, int error)
 {
-    if (t->aborting)
+    if (t->s.aborting)
         return;
-    t->aborting = true;
-    t->error = error;
+    t->s.aborting = true;
+    t->s.reason = error;
 }
 
 static void call_made(struct weft__transport *t)
 {
     const struct weft_protocol *p = protocol_of(t);
     bool was;
-    t->starting = false;
+    t->s.starting = false;
     if (p->made == NULL)
         return;
     struct weft__flow *f = enter(t, &was);
@@ -110,7 +110,6 @@ static void call_eof(struct weft__transport *t)
     const struct weft_protocol *p = protocol_of(t);
     bool was;
     int keep = 0;
-    t->peer_ended = true;
     t->s.end = true;
     if (p->eof != NULL) {
         struct weft__flow *f = enter(t, &was);
@@ -120,20 +119,20 @@ static void call_eof(struct weft__transport *t)
     if (keep < 0)
         fail(t, keep);
     else if (keep == 0)
-        t->closing = true;
+        t->s.closing = true;
 }
 
 /* Delivers the buffer: the receive's, or read-ahead that a pause held back. */
 static void call_data(struct weft__transport *t, struct weft__rbuf *rb)
 {
     bool was;
-    t->current = rb;
-    t->lent = false;
+    t->s.in = rb; /* where the transport's calls find it */
+    t->s.lent = false;
     struct weft__flow *f = enter(t, &was);
     int err = protocol_of(t)->data(&t->s, rb->data + rb->used, rb->len - rb->used, t->s.user);
     leave(t, f, was);
-    t->current = NULL;
-    if (!t->lent)
+    t->s.in = NULL;
+    if (!t->s.lent)
         weft__rbuf_release(t->s.loop, rb);
     if (err < 0)
         fail(t, err);
@@ -146,7 +145,7 @@ static void call_lost(struct weft__transport *t)
     if (p->lost == NULL)
         return;
     struct weft__flow *f = enter(t, &was);
-    p->lost(&t->s, t->error, t->s.user);
+    p->lost(&t->s, t->s.reason, t->s.user);
     leave(t, f, was);
 }
 
@@ -166,24 +165,24 @@ static void transport_free(struct weft__transport *t, bool abrupt)
 {
     weft__factory_unref(t->s.shared);
     weft__stream_fini(&t->s, abrupt);
-    weft__free(t->producing);
+    weft__free(t->extra);
     weft__free(t);
 }
 
 static void finish(struct weft__transport *t)
 {
-    struct weft__worker *w = t->worker;
-    struct weft__peer *peer = t->peer;
-    int error = t->error;
+    struct weft__worker *w = t->s.worker;
+    struct weft__peer *peer = t->extra != NULL ? t->extra->peer : NULL;
+    int error = t->s.reason;
     bool timed_out = t->s.timed_out;
     struct weft_address address = {0};
     if (error < 0 && w != NULL)
         address = weft__stream_peer_or_none(&t->s);
-    if (!t->starting && !t->detached)
+    if (!t->s.starting && !t->s.detached)
         call_lost(t);
     struct weft__member m = t->member; /* the group is told last, when nothing is left */
     weft__list_remove(&t->member.link);
-    transport_free(t, t->aborting && error < 0);
+    transport_free(t, t->s.aborting && error < 0);
     if (w != NULL) {
         weft__worker_ended(w, peer, error, timed_out, &address);
         weft__worker_resume(w);
@@ -195,24 +194,24 @@ static void finish(struct weft__transport *t)
 /* Looks at what is due. t may be gone afterwards. Not inside a callback of it. */
 static void settle(struct weft__transport *t)
 {
-    if (t->inside)
+    if (t->s.inside)
         return;
-    if (t->detached && !t->busy) {
+    if (t->s.detached && !t->s.busy) {
         finish(t);
         return;
     }
-    if (t->closing && weft__out_queued(&t->s) == 0 && !t->aborting) {
-        t->aborting = true; /* nothing is left to wait for; error stays 0: graceful */
+    if (t->s.closing && weft__out_queued(&t->s) == 0 && !t->s.aborting) {
+        t->s.aborting = true; /* nothing is left to wait for; error stays 0: graceful */
     }
-    if (t->aborting) {
-        if (!t->busy) {
+    if (t->s.aborting) {
+        if (!t->s.busy) {
             finish(t);
             return;
         }
         stop_receiving(t);
         return;
     }
-    if (t->shutting && !t->s.shut && weft__out_queued(&t->s) == 0) {
+    if (t->s.shutting && !t->s.shut && weft__out_queued(&t->s) == 0) {
         t->s.shut = true;
         int err = t->s.cls->shutdown(&t->s);
         if (err < 0 && err != -ENOTCONN)
@@ -225,8 +224,8 @@ static void settle(struct weft__transport *t)
 
 static bool wants_bytes(const struct weft__transport *t)
 {
-    return !t->busy && !t->held && !t->closing && !t->aborting && !t->peer_ended && !t->detached &&
-           (!t->paused || t->s.shared->factory.read_on_paused);
+    return !t->s.busy && !t->s.held && !t->s.closing && !t->s.aborting && !t->s.end && !t->s.detached &&
+           (!t->s.paused || t->s.shared->factory.read_on_paused);
 }
 
 /* True when the connection may go on receiving. */
@@ -238,9 +237,9 @@ static void received(struct weft__transport *t)
         rb->used = 0;
         weft__stream_got(&t->s, (size_t)n);
         t->s.drained = (uint32_t)n < WEFT__RBUF_SIZE && !t->op.full;
-        if (t->aborting || t->closing)
+        if (t->s.aborting || t->s.closing)
             weft__rbuf_put(t->s.loop->sys, rb);
-        else if (t->held)
+        else if (t->s.held)
             t->s.in = rb;
         else
             call_data(t, rb);
@@ -266,72 +265,78 @@ static void read_more(struct weft__transport *t)
             t->op.flags = t->s.drained ? WEFT__OP_POLL_FIRST : 0;
             t->op.fd = t->s.fd;
             t->op.done = weft__transport_op_done;
-            t->busy = true;
+            t->s.busy = true;
             if (!weft__sys_submit(t->s.loop->sys, &t->op))
                 return;
-            t->busy = false;
+            t->s.busy = false;
             received(t);
         }
     }
-    if (t->aborting || t->detached || (t->closing && weft__out_queued(&t->s) == 0))
+    if (t->s.aborting || t->s.detached || (t->s.closing && weft__out_queued(&t->s) == 0))
         weft__transport_later(t);
 }
 
 void weft__transport_op_done(struct weft__op *op)
 {
     struct weft__transport *t = WEFT__CONTAINER_OF(op, struct weft__transport, op);
-    t->busy = false;
-    t->canceling = false;
+    t->s.busy = false;
+    t->s.canceling = false;
     if (op->kind == WEFT__OP_RECV_POOL)
         received(t);
-    else if (t->starting && !t->aborting)
+    else if (t->s.starting && !t->s.aborting)
         call_made(t);
     settle(t);
 }
 
 /* --- Sending -------------------------------------------------------------------------------------------- */
 
+static bool may_produce(const struct weft__transport *t)
+{
+    const struct weft__transport_extra *x = t->extra;
+    return x != NULL && x->produce != NULL && !x->waiting && !t->s.paused && !t->s.aborting &&
+           !t->s.closing;
+}
+
 static void produce(struct weft__transport *t)
 {
-    struct weft__producing *p = t->producing;
     bool was;
-    while (p != NULL && !p->waiting && !t->paused && !t->aborting && !t->closing) {
+    while (may_produce(t)) {
+        struct weft__transport_extra *x = t->extra;
         size_t before = weft__out_queued(&t->s);
         struct weft__flow *f = enter(t, &was);
-        int res = p->produce(&t->s, p->arg);
+        int res = x->produce(&t->s, x->arg);
         leave(t, f, was);
         if (res <= 0) {
-            t->producing = NULL;
-            weft__free(p);
+            x->produce = NULL;
             if (res < 0)
                 fail(t, res);
             return;
         }
         if (weft__out_queued(&t->s) == before)
-            p->waiting = true; /* it has nothing now and will say when it has */
+            x->waiting = true; /* it has nothing now and will say when it has */
     }
 }
 
 void weft__transport_progress(struct weft_stream *s)
 {
     struct weft__transport *t = weft__transport_of(s);
-    if (t->progressing)
+    if (t->s.progressing)
         return;
-    t->progressing = true;
+    t->s.progressing = true;
     if (s->error < 0)
         fail(t, s->error);
-    if (t->paused && weft__out_queued(s) <= s->shared->factory.write_mark / 4 && !t->aborting) {
-        t->paused = false;
+    if (t->s.paused && weft__out_queued(s) <= s->shared->factory.write_mark / 4 && !t->s.aborting) {
+        t->s.paused = false;
         call_mark(t, protocol_of(t)->resumed);
     }
     produce(t);
-    t->progressing = false;
+    t->s.progressing = false;
     settle(t);
 }
 
 static int may_write(const struct weft__transport *t, size_t len)
 {
-    if (t->closing || t->aborting || t->shutting)
+    if (t->s.closing || t->s.aborting || t->s.shutting)
         return WEFT_ECLOSED;
     if (t->s.error < 0)
         return t->s.error;
@@ -345,17 +350,17 @@ static int may_write(const struct weft__transport *t, size_t len)
 
 static void check_mark(struct weft__transport *t)
 {
-    if (t->paused || weft__out_queued(&t->s) <= t->s.shared->factory.write_mark)
+    if (t->s.paused || weft__out_queued(&t->s) <= t->s.shared->factory.write_mark)
         return;
-    t->paused = true;
+    t->s.paused = true;
     call_mark(t, protocol_of(t)->paused);
 }
 
 static bool lendable(const struct weft__transport *t, const void *buf, size_t len)
 {
-    const struct weft__rbuf *rb = t->current;
+    const struct weft__rbuf *rb = t->s.inside ? t->s.in : NULL;
     uintptr_t at = (uintptr_t)buf;
-    return len >= LEND_MIN && rb != NULL && !t->lent && !weft__rbuf_on_heap(rb) &&
+    return len >= LEND_MIN && rb != NULL && !t->s.lent && !weft__rbuf_on_heap(rb) &&
            at >= (uintptr_t)rb->data && at + len <= (uintptr_t)rb->data + rb->len;
 }
 
@@ -376,8 +381,8 @@ int weft_transport_write(struct weft_stream *s, const void *buf, size_t len)
         return err;
     note_queued(t);
     if (lendable(t, buf, len)) {
-        err = weft__out_lend(s, t->current, buf, len);
-        t->lent = err == 0;
+        err = weft__out_lend(s, s->in, buf, len);
+        t->s.lent = err == 0;
     } else {
         err = weft__out_append(
             s, &(struct iovec){.iov_base = (void *)(uintptr_t)buf, .iov_len = len}, 1);
@@ -430,16 +435,17 @@ int weft_transport_produce(struct weft_stream *s, weft_producer fn, void *arg)
     struct weft__transport *t = s->proto;
     if (t == NULL)
         return fn != NULL ? weft__pull_produce(s, fn, arg) : -EINVAL;
-    if (fn == NULL || t->producing != NULL)
+    if (fn == NULL || (t->extra != NULL && t->extra->produce != NULL))
         return weft__fail(fn == NULL ? -EINVAL : -EBUSY, "%s",
                           fn == NULL ? "no producer" : "the transport has a producer already");
-    if (t->closing || t->aborting || t->shutting)
+    if (t->s.closing || t->s.aborting || t->s.shutting)
         return WEFT_ECLOSED;
-    struct weft__producing *p = weft__alloc(sizeof *p);
-    if (p == NULL)
+    struct weft__transport_extra *x = weft__transport_extra(t);
+    if (x == NULL)
         return -ENOMEM;
-    *p = (struct weft__producing){.produce = fn, .arg = arg};
-    t->producing = p;
+    x->produce = fn;
+    x->arg = arg;
+    x->waiting = false;
     produce(t);
     stir(t);
     return 0;
@@ -448,9 +454,9 @@ int weft_transport_produce(struct weft_stream *s, weft_producer fn, void *arg)
 void weft_transport_resume_producer(struct weft_stream *s)
 {
     struct weft__transport *t = s->proto;
-    if (t == NULL || t->producing == NULL || !t->producing->waiting)
+    if (t == NULL || t->extra == NULL || !t->extra->waiting)
         return;
-    t->producing->waiting = false;
+    t->extra->waiting = false;
     produce(t);
     stir(t);
 }
@@ -473,16 +479,16 @@ void *weft_transport_get(const struct weft_stream *s)
 void weft_transport_pause_reading(struct weft_stream *s)
 {
     if (s->proto != NULL)
-        s->proto->held = true;
+        s->held = true;
 }
 
 void weft_transport_resume_reading(struct weft_stream *s)
 {
     struct weft__transport *t = s->proto;
-    if (t == NULL || !t->held)
+    if (t == NULL || !t->s.held)
         return;
-    t->held = false;
-    if (!t->busy)
+    t->s.held = false;
+    if (!t->s.busy)
         stir(t);
 }
 
@@ -494,10 +500,10 @@ void weft_transport_shutdown(struct weft_stream *s)
         (void)err; /* the next write reports it, too */
         return;
     }
-    t->shutting = true;
-    if (!t->busy || weft__out_queued(s) > 0)
+    t->s.shutting = true;
+    if (!t->s.busy || weft__out_queued(s) > 0)
         stir(t);
-    else if (!t->inside)
+    else if (!t->s.inside)
         settle(t);
 }
 
@@ -508,9 +514,9 @@ void weft_transport_close(struct weft_stream *s)
         weft__pull_of(s)->closing = true;
         return;
     }
-    if (t->closing || t->aborting)
+    if (t->s.closing || t->s.aborting)
         return;
-    t->closing = true;
+    t->s.closing = true;
     stir(t);
 }
 
@@ -523,7 +529,7 @@ void weft_transport_abort(struct weft_stream *s, int error)
         p->error = error < 0 ? error : -ECONNABORTED;
         return;
     }
-    if (t->aborting)
+    if (t->s.aborting)
         return;
     fail(t, error < 0 ? error : -ECONNABORTED);
     stir(t);

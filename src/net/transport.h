@@ -17,34 +17,20 @@ struct weft__factory_ref {
 int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f);
 void weft__factory_unref(struct weft__factory_ref *ref);
 
-struct weft__producing {
-    weft_producer produce;
+/* What few connections have, made when first needed. */
+struct weft__transport_extra {
+    struct weft__peer *peer; /* with max_per_peer */
+    weft_producer produce;   /* NULL: none */
     void *arg;
-    bool waiting; /* it said that it will resume by itself */
+    bool waiting; /* the producer said that it will resume by itself */
 };
 
+/* 232 bytes: what an idle connection costs. */
 struct weft__transport {
-    struct weft_stream s; /* first: the two are one block */
+    struct weft_stream s; /* first: the two are one block; most of the state is there */
     struct weft__op op;
     struct weft__member member;
-    struct weft__worker *worker; /* of a server; or NULL */
-    struct weft__peer *peer;
-    struct weft__producing *producing;
-    struct weft__rbuf *current; /* being delivered */
-    int error;                  /* the reason for lost */
-    bool busy : 1;              /* op is under way */
-    bool starting : 1;          /* made has not been called yet */
-    bool inside : 1;            /* in a callback */
-    bool held : 1;              /* reading is paused by the user */
-    bool paused : 1;            /* writing is */
-    bool shutting : 1;
-    bool closing : 1;  /* once the queue is sent */
-    bool aborting : 1; /* now */
-    bool peer_ended : 1;
-    bool lent : 1; /* current went to the write queue */
-    bool progressing : 1;
-    bool detached : 1;  /* goes on in a task: ends without lost */
-    bool canceling : 1; /* op is being cancelled */
+    struct weft__transport_extra *extra;
 };
 
 extern const struct weft__member_class weft__transport_class;
@@ -55,6 +41,8 @@ static inline struct weft__transport *weft__transport_of(const struct weft_strea
     return s->proto;
 }
 
+/* Made when first asked for; NULL: no memory. */
+struct weft__transport_extra *weft__transport_extra(struct weft__transport *t);
 /* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
 void weft__transport_progress(struct weft_stream *s);
 void weft__transport_op_done(struct weft__op *op);

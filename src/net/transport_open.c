@@ -57,7 +57,6 @@ static struct weft__transport *transport_new(struct weft__factory_ref *ref)
     if (t == NULL)
         return NULL;
     memset(t, 0, sizeof *t);
-    t->starting = true;
     ref->refs++;
     return t;
 }
@@ -65,7 +64,15 @@ static struct weft__transport *transport_new(struct weft__factory_ref *ref)
 static void transport_discard(struct weft__transport *t, struct weft__factory_ref *ref)
 {
     weft__factory_unref(ref);
+    weft__free(t->extra);
     weft__free(t);
+}
+
+struct weft__transport_extra *weft__transport_extra(struct weft__transport *t)
+{
+    if (t->extra == NULL)
+        t->extra = weft__calloc(1, sizeof *t->extra);
+    return t->extra;
 }
 
 int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
@@ -74,7 +81,9 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
     struct weft__transport *t = transport_new(ref);
     if (t == NULL)
         return -ENOMEM;
-    int err = weft__group_enter(g, &t->member, &weft__transport_class);
+    int err = peer != NULL && weft__transport_extra(t) == NULL ? -ENOMEM : 0;
+    if (err == 0)
+        err = weft__group_enter(g, &t->member, &weft__transport_class);
     if (err < 0) {
         transport_discard(t, ref);
         return err;
@@ -82,8 +91,11 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
     weft__fd_stream_init(&t->s, fd, family, g->loop, 0);
     t->s.proto = t;
     t->s.shared = ref;
-    t->worker = worker;
-    t->peer = peer;
+    t->s.worker = worker;
+    t->s.reason = 0;
+    t->s.starting = true;
+    if (peer != NULL)
+        t->extra->peer = peer;
     if (worker != NULL)
         t->s.counters = &worker->counters;
     if (now) {
@@ -129,8 +141,10 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret, const s
     t->s.proto = t;
     t->s.user = NULL;
     t->s.shared = ref;
+    t->s.worker = NULL;
+    t->s.reason = 0;
+    t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
-    t->peer_ended = false;
     ref->refs--; /* the transport holds the only one */
     weft__free(s);
     *ret = NULL;
@@ -165,10 +179,11 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
                          int (*handler)(struct weft_stream *s, void *arg), void *arg)
 {
     struct weft__transport *t = weft__transport_of(ts);
-    struct weft__rbuf *rb = t->current;
-    if (!t->inside || t->busy)
+    struct weft__rbuf *rb = t->s.in;
+    if (!t->s.inside || t->s.busy)
         return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
-    if (t->closing || t->aborting || t->shutting || t->producing != NULL)
+    if (t->s.closing || t->s.aborting || t->s.shutting ||
+        (t->extra != NULL && t->extra->produce != NULL))
         return weft__fail(-EBUSY, "the connection is closing, or has a producer");
     if (unread > 0 && (rb == NULL || unread > rb->len - rb->used))
         return weft__fail(-EINVAL, "%zu unread bytes of a smaller piece", unread);
@@ -179,8 +194,11 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
     s->proto = NULL;
     s->reader = NULL;
     s->writer = NULL;
+    s->conn = NULL;
     s->counters = NULL;
     s->in = NULL;
+    s->out_max = WEFT__OUT_MAX_DEFAULT;
+    s->inside = s->held = s->paused = s->lent = false;
     if (unread > 0 && weft__in_prepend(s, rb->data + rb->len - unread, unread) < 0) {
         weft__free(s);
         return -ENOMEM;
@@ -203,6 +221,6 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
     t->s.out = NULL;
     t->s.fd = -1;
     t->s.label = NULL;
-    t->detached = true;
+    t->s.detached = true;
     return 0;
 }

@@ -46,10 +46,10 @@ void weft__tree_transport(struct weft__member *m, struct weft__printer *p)
 {
     struct weft__transport *t = WEFT__CONTAINER_OF(m, struct weft__transport, member);
     char text[256] = "";
-    if (t->detached)
+    if (t->s.detached)
         return; /* a task has it */
     describe(text, sizeof text, &t->s, true);
     weft__print(p, "connection%s%s%s%s%s", text[0] == ',' ? text + 1 : text,
-                t->held ? ", reading paused" : "", t->paused ? ", writing paused" : "",
-                t->closing || t->aborting ? ", closing" : "", t->peer_ended ? ", peer ended" : "");
+                t->s.held ? ", reading paused" : "", t->s.paused ? ", writing paused" : "",
+                t->s.closing || t->s.aborting ? ", closing" : "", t->s.end ? ", peer ended" : "");
 }

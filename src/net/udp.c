@@ -17,8 +17,7 @@
 #include "net/stream.h"
 #include "sys/call.h"
 
-/* --- Opening and closing
- * ---------------------------------------------------------------------------- */
+/* --- Opening and closing --------------------------------------------------------------------- */
 
 static int set_int(int fd, int level, int name, int value)
 {
@@ -156,8 +155,7 @@ void weft_udp_close(struct weft_udp **ret)
     interrupt(u->sender);
 }
 
-/* --- Who is inside
- * ------------------------------------------------------------------------------------- */
+/* --- Who is inside --------------------------------------------------------------------------- */
 
 int weft__udp_enter(struct weft_udp *u, struct weft__flow **place)
 {
@@ -196,8 +194,7 @@ int weft__udp_await(struct weft_udp *u, short events, weft_deadline d)
     return n < 0 ? n : 0;
 }
 
-/* --- One datagram
- * ------------------------------------------------------------------------------------- */
+/* --- One datagram ---------------------------------------------------------------------------- */
 
 static int recv_one(struct weft_udp *u, void *buf, size_t cap, struct weft_address *from,
                     weft_deadline d)
@@ -265,8 +262,7 @@ int weft_udp_send(struct weft_udp *u, const void *buf, size_t len, const struct 
     return weft__udp_leave(u, &u->sender, n < 0 ? n : 0);
 }
 
-/* --- Multicast
- * ------------------------------------------------------------------------------------------ */
+/* --- Multicast ------------------------------------------------------------------------------- */
 
 static int interface_index(const char *name, unsigned *ret)
 {
@@ -343,9 +339,7 @@ int weft_udp_multicast(struct weft_udp *u, int hops, bool loop, const char *inte
     return err == 0 ? multicast_v4(u->fd, hops, loop, index) : err;
 }
 
-/* --- Facts
- * --------------------------------------------------------------------------------------------------
- */
+/* --- Facts ----------------------------------------------------------------------------------- */
 
 int weft_udp_local(const struct weft_udp *u, struct weft_address *ret)
 {

@@ -40,8 +40,7 @@ int weft__udp_segment(struct weft_udp *u)
     return 0;
 }
 
-/* --- Receiving
- * ------------------------------------------------------------------------------------------ */
+/* --- Receiving ------------------------------------------------------------------------------- */
 
 /* Calls recvmmsg until it brings something. */
 static int recv_when_ready(struct weft_udp *u, struct mmsghdr *m, unsigned n, weft_deadline d)
@@ -168,8 +167,7 @@ int weft_udp_recv_batch(struct weft_udp *u, struct weft_datagram *dg, int n, wef
     return weft__udp_leave(u, &u->receiver, got);
 }
 
-/* --- Sending
- * --------------------------------------------------------------------------------------------- */
+/* --- Sending --------------------------------------------------------------------------------- */
 
 /* A batch as messages: message i is made of run[i] datagrams. */
 struct messages {

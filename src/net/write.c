@@ -2,9 +2,9 @@
 /*
  * Writing and ending: joined where it is small and a loop runs, direct where it is large.
  *
- * Floor 3. Invariants: a write that waits for room has queued nothing; a direct write that was cut off
- * after some bytes poisons the stream; ending frees the stream now, or when the last flow that is
- * inside leaves it.
+ * Floor 3. Invariants: a write that waits for room has queued nothing; a direct write that was cut
+ * off after some bytes poisons the stream; ending frees the stream now, or when the last flow that
+ * is inside leaves it.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -157,7 +157,7 @@ int weft_shutdown(struct weft_stream *s, weft_deadline d)
     return (int)weft__stream_leave_with(s, &s->writer, err);
 }
 
-/* --- Ending --------------------------------------------------------------------------------------- */
+/* --- Ending ---------------------------------------------------------------------------------- */
 
 static void interrupt(struct weft__flow *f)
 {
