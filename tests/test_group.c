@@ -401,7 +401,7 @@ static int digs(void *arg)
 
 static int deep_nesting(void *arg)
 {
-    const int levels = KIT_SLOW ? 500 : 10000;
+    const int levels = WEFT__TSAN ? 100 : KIT_SLOW ? 500 : 10000;
     int reached = 0, unwound = 0;
     struct depth top = {levels - 1, &reached, &unwound};
     struct weft_group *g = kit_group();
@@ -428,7 +428,7 @@ static void deep_nesting_on_a_small_stack(const char *driver)
 
 static int many_tasks(void *arg)
 {
-    const int count = KIT_SLOW ? 2000 : 100000;
+    const int count = WEFT__TSAN ? 300 : KIT_SLOW ? 2000 : 100000;
     int canceled = 0;
     struct weft_loop_stats stats;
     struct weft_group *g = kit_group();

@@ -67,7 +67,11 @@ WEFT_API WEFT_MUST_CHECK int weft_group_wait(struct weft_group *g, weft_deadline
 /* Cancels every member, and what they opened. Does not wait. */
 WEFT_API void weft_group_cancel(struct weft_group *g);
 
-/* At d the group is cancelled and its waiter gets -ETIMEDOUT; a later call replaces an earlier one. */
+/*
+ * At d the group is cancelled and its waiter gets -ETIMEDOUT; a later call replaces an earlier one. A
+ * plain thread's group has no loop to watch the time: its owner does, while it is in
+ * weft_group_wait.
+ */
 WEFT_API WEFT_MUST_CHECK int weft_group_deadline(struct weft_group *g, weft_deadline d);
 
 /* Live members now. */

@@ -24,14 +24,16 @@ typedef int (*weft_job_fn)(struct weft_job *j, void *arg);
  * On a plain thread fn runs at once on that thread. fn must not call waiting weft functions of the
  * loop's objects.
  * Returns what fn returned; -ETIMEDOUT, -ECANCELED (and fn's work is then not known to be done),
- * WEFT_ELIMIT (offload_capacity), -EAGAIN (no thread), -EDEADLK (in a callback).
+ * WEFT_ELIMIT (offload_capacity), -EAGAIN (no thread), -ENOMEM, -EINVAL (no function), -EDEADLK
+ * (in a callback).
  */
 WEFT_API WEFT_MUST_CHECK int weft_offload(weft_job_fn fn, void *arg, weft_deadline d);
 
 /*
  * The same with a copy of size bytes of *arg that belongs to the job: on a cancel or time-out the
  * caller goes on at once and the job is abandoned; when it ends, cleanup(arg copy) (may be NULL) runs
- * on the pool's thread. Otherwise the copy, with what fn wrote to it, is copied back to *arg before
+ * on the pool's thread. (After every -ETIMEDOUT or -ECANCELED cleanup runs exactly once: in the
+ * caller, on *arg, when the task was cancelled before the job could be handed over.) Otherwise the copy, with what fn wrote to it, is copied back to *arg before
  * return (and cleanup does not run).
  * Returns as weft_offload; -EINVAL when size is 0 or over 64 KiB.
  */
@@ -40,7 +42,7 @@ WEFT_API WEFT_MUST_CHECK int weft_offload_copy(weft_job_fn fn, void *arg, size_t
 
 /*
  * From any thread: has fn(arg) called on the loop's thread, in its turn, as a callback (it may not
- * wait; it may start tasks). Returns 0, WEFT_ELIMIT (post_capacity are waiting), -ENOMEM.
+ * wait; it may start tasks). Returns 0, WEFT_ELIMIT (post_capacity are waiting), -ENOMEM, -EINVAL.
  * The loop must not be closed meanwhile: hold it with a group member that outlives the posters.
  */
 WEFT_API WEFT_MUST_CHECK int weft_post_mt(struct weft_loop *l, void (*fn)(void *arg), void *arg);

@@ -17,10 +17,14 @@ struct weft_signals;
  * From now on the listed signals (0-terminated, at most 16) are queued here instead of taking their
  * default effect; several objects may watch one signal, each gets it. weft_signals_close restores
  * the disposition that was found when the last watcher goes.
- * Returns 0, -EINVAL (a signal that cannot be caught), -EMFILE, -ENOMEM. See sigaction(2).
+ * Returns 0, -EINVAL (a signal that cannot be caught or is a fault; none, or more than 16), -EMFILE,
+ * -ENOMEM. See sigaction(2).
  */
 WEFT_API WEFT_MUST_CHECK int weft_signals_open(struct weft_signals **ret, const int *signals);
-/* Returns the number of the next signal (> 0). Waits. -ETIMEDOUT, -ECANCELED, -EDEADLK. */
+/*
+ * Returns the number of the next signal (> 0). Waits. -ETIMEDOUT, -ECANCELED, -EDEADLK, -EBUSY
+ * (another waits), WEFT_ETHREAD, WEFT_ECLOSED (closed while waiting).
+ */
 WEFT_API WEFT_MUST_CHECK int weft_signals_wait(struct weft_signals *s, weft_deadline d);
 WEFT_API void weft_signals_close(struct weft_signals **s);
 
@@ -54,11 +58,12 @@ WEFT_API pid_t weft_process_id(const struct weft_process *p);
 WEFT_API struct weft_stream *weft_process_in(struct weft_process *p);
 WEFT_API struct weft_stream *weft_process_out(struct weft_process *p);
 WEFT_API struct weft_stream *weft_process_err(struct weft_process *p);
-WEFT_API void weft_process_close_in(struct weft_process *p);
+WEFT_API void weft_process_close_in(struct weft_process *p); /* flushes first, so it may wait */
 
 /*
  * Waits for its end. *status as of waitpid(2). A cancel of the caller sends kill_signal, waits
  * kill_after_ms under a shield, kills, reaps, and returns -ECANCELED; a time-out only returns.
+ * -EBUSY, WEFT_ETHREAD, WEFT_ECLOSED as weft_signals_wait; -ECHILD when someone else has reaped it.
  */
 WEFT_API WEFT_MUST_CHECK int weft_process_wait(struct weft_process *p, int *status, weft_deadline d);
 WEFT_API WEFT_MUST_CHECK int weft_process_kill(struct weft_process *p, int signal);
