@@ -57,6 +57,7 @@ struct driver_test {
 };
 
 extern const struct driver_test driver_tests_io[];
+extern const struct driver_test driver_tests_other[];
 extern const struct driver_test driver_tests_connect[];
 extern const struct driver_test driver_tests_poll[];
 extern const struct driver_test driver_tests_cancel[];

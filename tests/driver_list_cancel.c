@@ -120,8 +120,6 @@ static void cancel_each_kind(struct kit *k)
             assert_false(t.op.more);
             if (kind == WEFT__OP_SEND)
                 assert_int_equal(t.op.moved, kit_drain(s.other[0]));
-            else if (kind != WEFT__OP_SENDMSG && s.others == 1)
-                assert_true(s.fd >= 0);
             if (kind != WEFT__OP_ACCEPT)
                 assert_false(kit_is_nonblock(s.fd));
             stuck_close(&s, k);
@@ -262,7 +260,7 @@ static void cancel_from_done(struct kit *k)
 {
     enum { COUNT = 16 };
     for (int round = 0; round < 50; round++) {
-        int fds[COUNT][2], canceled = 0;
+        int fds[COUNT][2];
         struct top t[COUNT];
         char buf[COUNT];
         struct victim v = {t, COUNT};
@@ -279,14 +277,12 @@ static void cancel_from_done(struct kit *k)
         for (int i = 0; i < COUNT; i++) {
             int r = top_finish(&t[i]);
             assert_true(r == 1 || r == -ECANCELED);
-            canceled += r == -ECANCELED;
             assert_int_equal(recv(fds[i][0], &buf[i], 1, MSG_DONTWAIT), r == 1 ? -1 : 1);
         }
         for (int i = 0; i < COUNT; i++) {
             kit_close_fd(k, fds[i][0]);
             close(fds[i][1]);
         }
-        (void)canceled;
     }
 }
 

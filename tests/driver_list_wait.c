@@ -28,6 +28,34 @@ static void wait_times(struct kit *k)
     }
 }
 
+/* Events that end nothing do not end the wait either. */
+static void wait_sleeps_on(struct kit *k)
+{
+    int fds[2];
+    char buf[4];
+    struct top r, s;
+    kit_pair(KIT_PAIR, fds);
+    top_recv(&r, k, fds[0], buf, sizeof(buf));
+    top_start(&r);
+    int64_t until = weft__clock_ns() + 1000000;
+    assert_int_equal(weft__sys_wait(k->sys, until), 0);
+    assert_true(weft__clock_ns() >= until);
+    kit_fill(fds[0]);
+    top_send(&s, k, fds[0], "x", 1);
+    top_start(&s);
+    kit_turn(k);
+    top_cancel(&s);
+    assert_int_equal(top_finish(&s), -ECANCELED);
+    kit_drain(fds[1]); /* there is room to write now, which nobody waits for */
+    until = weft__clock_ns() + 1000000;
+    assert_int_equal(weft__sys_wait(k->sys, until), 0);
+    assert_true(weft__clock_ns() >= until);
+    kit_put(fds[1], "y", 1);
+    assert_int_equal(top_finish(&r), 1);
+    kit_close_fd(k, fds[0]);
+    close(fds[1]);
+}
+
 static void wake_before_wait(struct kit *k)
 {
     for (int i = 0; i < 5; i++) {
@@ -366,6 +394,7 @@ static void several_readers(struct kit *k)
 
 const struct driver_test driver_tests_wait[] = {
     {"wait times", wait_times, ON_ALL},
+    {"wait sleeps on", wait_sleeps_on, ON_LOOP},
     {"wake before wait", wake_before_wait, ON_ALL},
     {"wake from a thread", wake_from_thread, ON_ALL},
     {"wake from threads", wake_from_threads, ON_ALL},

@@ -6,8 +6,7 @@
 
 #include <weft/listener.h>
 
-/* --- Makers -------------------------------------------------------------------------------------
- */
+/* --- Makers ---------------------------------------------------------------------------------- */
 
 static void connect_through(const char *endpoint, struct weft_stream **a, struct weft_stream **b)
 {
@@ -80,8 +79,7 @@ void stream_kit_both(struct stream_pair *p, weft_fn fa, weft_fn fb)
     CHECK_EQ(weft_group_close(&g), 0);
 }
 
-/* --- Running
- * -------------------------------------------------------------------------------------- */
+/* --- Running --------------------------------------------------------------------------------- */
 
 struct run {
     const struct stream_case *c;
@@ -161,8 +159,7 @@ int stream_kit_main(const struct stream_case *cases, size_t n)
     return failed;
 }
 
-/* --- Bytes
- * ------------------------------------------------------------------------------------------ */
+/* --- Bytes ----------------------------------------------------------------------------------- */
 
 static uint8_t tile[STREAM_KIT_TILE];
 static pthread_once_t tile_once = PTHREAD_ONCE_INIT;

@@ -63,8 +63,7 @@ static inline bool stream_kit_on_loop(const struct stream_kit *k)
 /* Runs two bodies beside each other, each with one end, and wants 0 of both. Closes nothing. */
 void stream_kit_both(struct stream_pair *p, weft_fn fa, weft_fn fb);
 
-/* --- Bytes that can be told apart: the i-th of an endless text with line ends ------------------
- */
+/* --- Bytes that can be told apart: the i-th of an endless text with line ends ---------------- */
 
 #define STREAM_KIT_TILE 65521u /* a prime, so that pieces and tiles never fall together */
 #define STREAM_KIT_LINE_MAX 900u

@@ -133,8 +133,7 @@ static void any_address(void)
     weft_listener_close(&t.l);
 }
 
-/* --- Waiting
- * -------------------------------------------------------------------------------------- */
+/* --- Waiting --------------------------------------------------------------------------------- */
 
 /* A listener whose queue is full, so that a further connect waits. */
 struct full {
@@ -216,8 +215,7 @@ static void unix_queue_full(void)
     weft_listener_close(&t.l);
 }
 
-/* --- Each system call and each allocation fails in turn
- * ------------------------------------------- */
+/* --- Each system call and each allocation fails in turn -------------------------------------- */
 
 static void faults(void)
 {

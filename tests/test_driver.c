@@ -60,8 +60,8 @@ static void add_cases(const struct weft__driver *drv, const struct driver_test *
 static void add_driver(const struct weft__driver *drv)
 {
     static const struct driver_test *const lists[] = {
-        driver_tests_io,   driver_tests_connect, driver_tests_poll,  driver_tests_cancel,
-        driver_tests_wait, driver_tests_stress,  driver_tests_fault,
+        driver_tests_io,     driver_tests_other, driver_tests_connect, driver_tests_poll,
+        driver_tests_cancel, driver_tests_wait,  driver_tests_stress,  driver_tests_fault,
     };
     for (size_t i = 0; i < WEFT__ARRAY_LEN(lists); i++)
         add_cases(drv, lists[i]);

@@ -25,8 +25,7 @@ static void expect_text(struct weft_stream *s, const char *text)
     CHECK(memcmp(buf, text, strlen(text)) == 0);
 }
 
-/* --- Detach
- * ----------------------------------------------------------------------------------------- */
+/* --- Detach ---------------------------------------------------------------------------------- */
 
 static void detach_and_go_on(const struct stream_kit *k)
 {
@@ -160,8 +159,7 @@ static void detach_to_another(const struct stream_kit *k)
     }
 }
 
-/* --- Descriptors over a Unix socket
- * -------------------------------------------------------------------- */
+/* --- Descriptors over a Unix socket ---------------------------------------------------------- */
 
 static bool same_file(int a, int b)
 {
@@ -301,8 +299,7 @@ static void receiving_is_cut_short(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Foreign descriptors
- * ---------------------------------------------------------------------------------- */
+/* --- Foreign descriptors --------------------------------------------------------------------- */
 
 static int poll_it(void *arg)
 {

@@ -6,8 +6,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-/* --- Bytes in order ------------------------------------------------------------------------------
- */
+/* --- Bytes in order -------------------------------------------------------------------------- */
 
 #define ORDER_BYTES (KIT_SLOW ? 2 * MIB : 8 * MIB)
 
@@ -60,8 +59,7 @@ static void both_ways(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- All ways of reading, mixed
- * ---------------------------------------------------------------------- */
+/* --- All ways of reading, mixed -------------------------------------------------------------- */
 
 #define MIX_BYTES (KIT_SLOW ? MIB / 2 : 2 * MIB)
 
@@ -176,8 +174,7 @@ static void mixed_reading(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Small things
- * --------------------------------------------------------------------------------------- */
+/* --- Small things ---------------------------------------------------------------------------- */
 
 static void empty_writes(const struct stream_kit *k)
 {
@@ -258,9 +255,7 @@ static void limits_of_peek(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Ends
- * ------------------------------------------------------------------------------------------------
- */
+/* --- Ends ------------------------------------------------------------------------------------ */
 
 static void expect_end(struct weft_stream *s)
 {
@@ -344,8 +339,7 @@ static void half_close(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Facts
- * ---------------------------------------------------------------------------------------------- */
+/* --- Facts ----------------------------------------------------------------------------------- */
 
 static void facts(const struct stream_kit *k)
 {

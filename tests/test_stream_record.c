@@ -83,8 +83,7 @@ static void all_framings(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- A byte at a time, with time-outs between ----------------------------------------------------
- */
+/* --- A byte at a time, with time-outs between ------------------------------------------------ */
 
 static void in_crumbs(const struct stream_kit *k)
 {
@@ -115,8 +114,7 @@ static void in_crumbs(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Records that are none
- * ---------------------------------------------------------------------------- */
+/* --- Records that are none ------------------------------------------------------------------- */
 
 static void feed(struct weft_stream *s, const char *text, size_t len)
 {

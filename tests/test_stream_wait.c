@@ -15,8 +15,7 @@ static weft_deadline soon(void)
     return weft_after_ms(3);
 }
 
-/* --- Every reading call, one after the other, on a stream that holds "ab" or nothing
- * --------------- */
+/* --- Every reading call, one after the other, on a stream that holds "ab" or nothing --------- */
 
 static int read_it(struct weft_stream *s, weft_deadline d)
 {
@@ -112,8 +111,7 @@ static void now_takes_what_is_there(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Cancels
- * ---------------------------------------------------------------------------------------------- */
+/* --- Cancels --------------------------------------------------------------------------------- */
 
 struct cut {
     struct weft_stream *s;
@@ -252,8 +250,7 @@ static void not_poisoned(const struct stream_kit *k)
         CHECK(++tries < 50);
 }
 
-/* --- Two at once
- * ------------------------------------------------------------------------------------------- */
+/* --- Two at once ----------------------------------------------------------------------------- */
 
 static int read_for_long(void *arg)
 {
@@ -290,8 +287,7 @@ static void second_reader_and_writer(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Closing under somebody's hands
- * --------------------------------------------------------------------------- */
+/* --- Closing under somebody's hands ---------------------------------------------------------- */
 
 struct closed {
     struct weft_stream *s;
@@ -329,9 +325,7 @@ static void closed_while_inside(const struct stream_kit *k)
     }
 }
 
-/* --- The peer goes
- * -----------------------------------------------------------------------------------------------
- */
+/* --- The peer goes --------------------------------------------------------------------------- */
 
 static int write_until_error(struct weft_stream *s)
 {
@@ -425,9 +419,7 @@ static void peer_goes_while_writing(const struct stream_kit *k)
     }
 }
 
-/* --- Farewells
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- Farewells ------------------------------------------------------------------------------- */
 
 static int say_farewell(void *arg)
 {
@@ -465,9 +457,7 @@ static void close_gives_up(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
-/* --- Others' streams
- * ------------------------------------------------------------------------------------------------
- */
+/* --- Others' streams ------------------------------------------------------------------------- */
 
 static int on_another_loop(void *arg)
 {

@@ -42,7 +42,8 @@ struct weft_dial_options {
 WEFT_API WEFT_MUST_CHECK int weft_dial(struct weft_stream **ret, const char *endpoint,
                                        const struct weft_dial_options *o, weft_deadline d);
 
-/* Two ends of a pipe in memory, each way bounded by capacity bytes (0: 64 KiB). Both of one loop. */
+/* Two ends of a pipe in memory, each way bounded by capacity bytes (0: 64 KiB). Both of one loop:
+ * -EOPNOTSUPP on a plain thread, where nothing could wake the other end. */
 WEFT_API WEFT_MUST_CHECK int weft_pipe_open(struct weft_stream **a, struct weft_stream **b,
                                             size_t capacity);
 
@@ -122,6 +123,7 @@ WEFT_API WEFT_MUST_CHECK int weft_shutdown(struct weft_stream *s, weft_deadline 
 /*
  * Graceful: flushes, then closes. The stream is gone in any case and *s is NULL; NULL is fine.
  * Returns 0 or what flushing met (-ETIMEDOUT when d passed first: the rest was then dropped).
+ * WEFT_ETHREAD from another loop: then the stream stays open, and *s as it is.
  */
 WEFT_API int weft_close(struct weft_stream **s, weft_deadline d);
 
@@ -155,7 +157,9 @@ WEFT_API WEFT_MUST_CHECK int weft_stream_detach(struct weft_stream **s, void *un
 WEFT_API WEFT_MUST_CHECK int weft_send_fds(struct weft_stream *s, const int *fds, size_t n,
                                            weft_deadline d);
 /* Receives them; *n: room in, number out. They are close-on-exec and owned by the caller. Returns 1,
- * or 0 at the end of the stream. Surplus descriptors are closed: -EMSGSIZE. */
+ * or 0 at the end of the stream. When more come than there is room for, all are closed: -EMSGSIZE.
+ * -EINVAL when bytes were read ahead (with which descriptors may have been lost), WEFT_EPROTOCOL for a
+ * byte without descriptors, which stays in the stream; -EOPNOTSUPP off Unix sockets. */
 WEFT_API WEFT_MUST_CHECK int weft_recv_fds(struct weft_stream *s, int *fds, size_t *n,
                                            weft_deadline d);
 

@@ -167,6 +167,24 @@ int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o)
     return fd;
 }
 
+void weft__unix_file_note(struct weft__unix_file *f, const struct weft_endpoint *e)
+{
+    struct stat st;
+    const char *path = weft__unix_path(e);
+    if (path == NULL || lstat(path, &st) < 0)
+        return;
+    *f = (struct weft__unix_file){.device = st.st_dev, .inode = st.st_ino, .there = true};
+}
+
+void weft__unix_file_remove(struct weft__unix_file *f, const struct weft_endpoint *e)
+{
+    struct stat st;
+    const char *path = weft__unix_path(e);
+    if (f->there && lstat(path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode)
+        (void)unlink(path);
+    f->there = false;
+}
+
 /* --- Listeners ------------------------------------------------------------------------------- */
 
 struct weft_listener {
@@ -174,11 +192,9 @@ struct weft_listener {
     struct weft_endpoint at;   /* as printed: with the real port, never fd:N */
     struct weft__list waiting; /* struct acceptor; on a loop */
     size_t write_buffer;
-    dev_t device; /* of the Unix socket's file, while has_file */
-    ino_t inode;
+    struct weft__unix_file file;
     int fd;
     int family;
-    bool has_file;
     bool closed;
 };
 
@@ -187,25 +203,6 @@ struct acceptor {
     struct weft__node link;
     struct weft__flow *flow;
 };
-
-static void remember_file(struct weft_listener *l)
-{
-    struct stat st;
-    const char *path = weft__unix_path(&l->at);
-    if (path == NULL || lstat(path, &st) < 0)
-        return;
-    l->has_file = true;
-    l->device = st.st_dev;
-    l->inode = st.st_ino;
-}
-
-static void remove_file(struct weft_listener *l)
-{
-    struct stat st;
-    const char *path = weft__unix_path(&l->at);
-    if (l->has_file && lstat(path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
-        (void)unlink(path);
-}
 
 int weft_listen(struct weft_listener **ret, const char *endpoint,
                 const struct weft_listen_options *o)
@@ -241,7 +238,7 @@ int weft_listen(struct weft_listener **ret, const char *endpoint,
     if (at.kind == WEFT_ENDPOINT_FD)
         l->at.kind = l->family == AF_UNIX ? WEFT_ENDPOINT_UNIX : WEFT_ENDPOINT_TCP;
     else
-        remember_file(l);
+        weft__unix_file_note(&l->file, &l->at);
     *ret = l;
     return 0;
 }
@@ -317,7 +314,7 @@ void weft_listener_close(struct weft_listener **ret)
     if (l == NULL)
         return;
     *ret = NULL;
-    remove_file(l);
+    weft__unix_file_remove(&l->file, &l->at);
     if (weft__list_empty(&l->waiting)) {
         listener_free(l);
         return;

@@ -90,6 +90,7 @@ void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer)
 static void server_free(struct weft__attached *a)
 {
     struct weft_server *s = WEFT__CONTAINER_OF(a, struct weft_server, attached);
+    weft__unix_file_remove(&s->file, &s->at); /* a server that never ran */
     for (int i = 0; i < s->n_workers; i++)
         if (s->workers[i].fd >= 0)
             close(s->workers[i].fd);
@@ -177,6 +178,8 @@ static int listen_all(struct weft_server *s)
             return fd;
         s->workers[i].fd = fd;
     }
+    if (s->at.kind != WEFT_ENDPOINT_FD)
+        weft__unix_file_note(&s->file, &s->at);
     s->family = weft__socket_family(s->workers[0].fd);
     if (s->family < 0)
         return s->family;

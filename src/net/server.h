@@ -19,6 +19,13 @@
 
 struct weft__worker;
 
+/* The file of a bound Unix socket, so that only it is removed, and not a successor's. */
+struct weft__unix_file {
+    dev_t device;
+    ino_t inode;
+    bool there;
+};
+
 /* A client host, counted for max_per_peer. */
 struct weft__peer {
     struct weft__node link;
@@ -33,6 +40,7 @@ struct weft_server {
     struct weft_options loop_options;
     char endpoint[WEFT_ENDPOINT_MAX];
     struct weft_endpoint at; /* with the real port */
+    struct weft__unix_file file;
     int family;
     weft_handler handler;
     void *arg;
@@ -176,5 +184,7 @@ struct weft__listen {
 int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o);
 /* The path of a Unix socket's file; NULL when it has none. */
 const char *weft__unix_path(const struct weft_endpoint *e);
+void weft__unix_file_note(struct weft__unix_file *f, const struct weft_endpoint *e);
+void weft__unix_file_remove(struct weft__unix_file *f, const struct weft_endpoint *e);
 
 #endif

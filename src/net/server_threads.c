@@ -152,9 +152,7 @@ static void stop_listening(struct weft_server *s)
         return;
     close(s->listen_fd);
     s->listen_fd = -1;
-    const char *path = weft__unix_path(&s->at);
-    if (path != NULL)
-        (void)unlink(path);
+    weft__unix_file_remove(&s->file, &s->at);
 }
 
 static int start_acceptors(struct weft_server *s)

@@ -114,6 +114,8 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret, const s
     struct weft__transport *t = NULL;
     if (s->loop == NULL || s->loop != g->loop || s->loop != weft_loop_current())
         return weft__fail(WEFT_ETHREAD, "stream and group must belong to the loop that runs this");
+    if (!s->cls->joins)
+        return weft__fail(-EOPNOTSUPP, "only a stream with a descriptor can run a protocol");
     if (s->proto != NULL || s->reader != NULL || s->writer != NULL)
         return weft__fail(-EBUSY, "someone reads or writes the stream");
     int err = weft__factory_ref_new(&ref, f);

@@ -55,9 +55,8 @@ void weft__worker_stopped(struct weft__worker *w)
         weft__worker_take_rest(w);
         weft__sys_close_fd(w->loop->sys, w->fd);
         w->fd = -1;
-        const char *path = w->index == 0 ? weft__unix_path(&w->server->at) : NULL;
-        if (path != NULL)
-            (void)unlink(path);
+        if (w->index == 0)
+            weft__unix_file_remove(&w->server->file, &w->server->at);
     }
     w->stopped = true;
     weft__worker_check(w);

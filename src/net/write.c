@@ -187,6 +187,8 @@ int weft_close(struct weft_stream **ret, weft_deadline d)
     int err = 0;
     if (s == NULL)
         return 0;
+    if (s->loop != NULL && !pthread_equal(s->loop->thread, pthread_self()))
+        return weft__fail(WEFT_ETHREAD, "the stream belongs to another loop; it stays open");
     *ret = NULL;
     if (s->proto != NULL) { /* in callback mode closing never waits */
         weft_transport_close(s);
@@ -214,6 +216,7 @@ void weft_abort(struct weft_stream **ret)
     struct weft_stream *s = *ret;
     if (s == NULL)
         return;
+    WEFT__ASSERT(s->loop == NULL || pthread_equal(s->loop->thread, pthread_self()));
     *ret = NULL;
     if (s->proto != NULL)
         weft_transport_abort(s, -ECONNABORTED);

@@ -131,20 +131,35 @@ int weft__call_set_nonblock(int fd, bool on)
     return want == flags ? 0 : CALL(fcntl(fd, F_SETFL, want));
 }
 
+void weft__sigpipe_hold(sigset_t *before)
+{
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, before);
+}
+
+void weft__sigpipe_release(const sigset_t *before, bool broken)
+{
+    static const struct timespec now;
+    sigset_t pipe_signal;
+    if (sigismember(before, SIGPIPE))
+        return;
+    if (broken) { /* it is pending now, for this thread */
+        sigemptyset(&pipe_signal);
+        sigaddset(&pipe_signal, SIGPIPE);
+        (void)sigtimedwait(&pipe_signal, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 /* sendfile(2) without the SIGPIPE that it raises where send has MSG_NOSIGNAL. */
 static ssize_t sendfile_quietly(int out_fd, int in_fd, off_t *offset, size_t len)
 {
-    sigset_t pipe_signal, before;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    sigset_t before;
+    weft__sigpipe_hold(&before);
     ssize_t n = CALL(sendfile(out_fd, in_fd, offset, len));
-    if (!sigismember(&before, SIGPIPE)) {
-        static const struct timespec now;
-        if (n == -EPIPE) /* it is pending now, for this thread */
-            (void)sigtimedwait(&pipe_signal, NULL, &now);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
+    weft__sigpipe_release(&before, n == -EPIPE);
     return n;
 }
 

@@ -6,6 +6,7 @@
  * -errno, and the place where tests make them fail. The drivers ask weft__fault, too, before each
  * operation and each call of their own.
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,12 @@ ssize_t weft__call_recv_now(int fd, void *buf, size_t len);
 /* accept4(2) on a listener that is in O_NONBLOCK mode; close-on-exec, blocking mode. */
 int weft__call_accept_now(int fd);
 int weft__call_set_nonblock(int fd, bool on);
+/*
+ * Around a write(2) or the like that has no MSG_NOSIGNAL: holds SIGPIPE off for this thread, and takes
+ * away the one that a broken pipe has raised.
+ */
+void weft__sigpipe_hold(sigset_t *before);
+void weft__sigpipe_release(const sigset_t *before, bool broken);
 /* An epoll descriptor that polls readable when a or b does (pollset.c). */
 int weft__poll_set_open(int a, int b);
 

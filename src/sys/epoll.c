@@ -2,8 +2,8 @@
 /*
  * The epoll driver: operations are tried at once and parked where they would wait.
  *
- * Floor 1. A descriptor is registered when the first operation on it has to wait, edge-triggered
- * for everything, and stays so until forget; a connection that never waits costs no epoll_ctl.
+ * Floor 1. A descriptor is registered, edge-triggered, when the first operation on it has to wait,
+ * and stays so until forget; a connection that never waits costs no epoll_ctl.
  * epoll_table.h has the parked operations and what is believed of each descriptor.
  *
  * Invariants:
@@ -132,7 +132,7 @@ static int park(struct epoll_sys *s, struct weft__op *op, bool front)
     int r = weft__epoll_get(&s->table, op->fd, &e);
     if (r < 0)
         return r;
-    r = weft__epoll_register(&s->table, e, op->fd, op->kind == WEFT__OP_POLL);
+    r = weft__epoll_register(&s->table, e, op);
     if (r < 0)
         return r;
     bool out = weft__epoll_is_out(op);

@@ -14,7 +14,7 @@
 #include "base/alloc.h"
 #include "sys/call.h"
 
-#define EVENTS (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+#define EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 int weft__epoll_get(struct weft__epoll_table *t, int fd, struct weft__epoll_entry **ret)
 {
@@ -58,9 +58,9 @@ static void learn_type(struct weft__epoll_entry *e, int fd)
 }
 
 /* Adds or re-arms; sets e->registered to what was the case before, without stale belief. */
-static int control(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd)
+static int control(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd, bool writes)
 {
-    struct epoll_event ev = {.events = EVENTS};
+    struct epoll_event ev = {.events = EVENTS | (writes ? EPOLLOUT : 0)};
     ev.data.u64 = (uint64_t)e->gen << 32 | (uint32_t)fd;
     int r = epoll_ctl(t->ep, e->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
     if (r < 0 && errno == ENOENT) { /* it was closed behind our back: this is another one */
@@ -72,14 +72,16 @@ static int control(struct weft__epoll_table *t, struct weft__epoll_entry *e, int
     return r < 0 ? -errno : 0;
 }
 
-int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd,
-                         bool for_poll)
+int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *e,
+                         const struct weft__op *op)
 {
-    if (e->registered && !e->foreign && !for_poll)
+    bool for_poll = op->kind == WEFT__OP_POLL;
+    bool writes = e->writes || for_poll || weft__epoll_is_out(op);
+    if (e->registered && !e->foreign && !for_poll && writes == e->writes)
         return 0;
     int r = weft__fault();
     if (r == 0)
-        r = control(t, e, fd);
+        r = control(t, e, op->fd, writes);
     if (r < 0)
         return r;
     bool fresh = !e->registered;
@@ -87,10 +89,11 @@ int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *
         e->in_ready = false;
         e->out_ready = true; /* not known: the first one tries */
         e->over = false;
-        learn_type(e, fd);
+        learn_type(e, op->fd);
     }
     e->foreign = for_poll && (fresh || e->foreign);
     e->registered = true;
+    e->writes = writes;
     return 0;
 }
 
@@ -100,6 +103,7 @@ void weft__epoll_release(struct weft__epoll_table *t, struct weft__epoll_entry *
         return;
     (void)epoll_ctl(t->ep, EPOLL_CTL_DEL, fd, NULL); /* it may be closed long since */
     e->registered = false;
+    e->writes = false;
     e->foreign = false;
     e->polled = false;
     e->gen++;

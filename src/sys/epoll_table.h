@@ -27,6 +27,7 @@ struct weft__epoll_entry {
     uint32_t gen;
     bool registered : 1;
     bool foreign : 1; /* registered only for POLL so far */
+    bool writes : 1;  /* registered for EPOLLOUT, too */
     bool polled : 1;  /* there may be POLL operations in the lists */
     bool in_ready : 1;
     bool out_ready : 1;
@@ -55,11 +56,13 @@ static inline struct weft__epoll_entry *weft__epoll_find(const struct weft__epol
 int weft__epoll_get(struct weft__epoll_table *t, int fd, struct weft__epoll_entry **ret);
 
 /*
- * Sees to it that events come for the descriptor. Both commands of epoll_ctl report what is ready
- * already as an edge, so nothing is lost that came before.
+ * Sees to it that events come for what the operation, which is to be parked, waits for. Both
+ * commands of epoll_ctl report what is ready already as an edge, so nothing is lost that came
+ * before. EPOLLOUT is not asked for until an operation waits for it: a Unix socket makes an edge
+ * of it whenever its peer reads, and every new registration would begin with one.
  */
-int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd,
-                         bool for_poll);
+int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *e,
+                         const struct weft__op *op);
 
 /* After a POLL left the lists: ends the registration if it was for POLL only and this the last. */
 void weft__epoll_release(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd);

@@ -234,6 +234,16 @@ static enum weft__tried try_file(struct weft__op *op)
     return plain_io(op, op->kind == WEFT__OP_WRITE ? PIPE_BUF : SIZE_MAX);
 }
 
+/* A pipe whose reader is gone is an error and not a signal. */
+static enum weft__tried try_write(struct weft__op *op)
+{
+    sigset_t before;
+    weft__sigpipe_hold(&before);
+    enum weft__tried t = try_file(op);
+    weft__sigpipe_release(&before, t == WEFT__TRIED_ENDED && op->res == -EPIPE);
+    return t;
+}
+
 enum weft__tried weft__try(struct weft__op *op, const struct weft__try_how *how)
 {
     int r = weft__fault();
@@ -254,8 +264,9 @@ enum weft__tried weft__try(struct weft__op *op, const struct weft__try_how *how)
     case WEFT__OP_SENDMSG:
         return try_msg(op, how);
     case WEFT__OP_READ:
-    case WEFT__OP_WRITE:
         return try_file(op);
+    case WEFT__OP_WRITE:
+        return try_write(op);
     case WEFT__OP_POLL:
         return try_poll(op);
     default:

@@ -60,7 +60,7 @@ static inline struct io_uring_sqe *get_sqe(struct uring_sys *s)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
     if (WEFT__LIKELY(sqe != NULL) || s->stuck)
         return sqe;
-    s->stuck = io_uring_submit(&s->ring) < 0;
+    s->stuck = io_uring_submit(&s->ring) <= 0;
     return io_uring_get_sqe(&s->ring);
 }
 
@@ -454,6 +454,16 @@ static void uring_rbuf_put(struct weft__sys *sys, struct weft__rbuf *rb)
 
 /* ---- opening and closing ---- */
 
+#if defined(WEFT__RING_TSAN)
+char weft__ring_order;
+#endif
+
+static void ring_close(struct io_uring *ring)
+{
+    WEFT__RING_UNMAPS();
+    io_uring_queue_exit(ring);
+}
+
 static int ring_open(struct io_uring *ring, unsigned entries)
 {
     struct io_uring_params p = {.flags = SETUP_FLAGS, .cq_entries = entries * CQ_FACTOR};
@@ -462,8 +472,9 @@ static int ring_open(struct io_uring *ring, unsigned entries)
         err = io_uring_queue_init_params(entries, ring, &p);
     if (err < 0)
         return err;
+    WEFT__RING_MAPPED();
     if ((p.features & FEATURES) != FEATURES) {
-        io_uring_queue_exit(ring);
+        ring_close(ring);
         return -ENOSYS;
     }
     return 0;
@@ -509,7 +520,7 @@ static int uring_probe(const char **text)
     io_uring_free_probe(probe);
     if (err < 0)
         *text = "the kernel's io_uring lacks an operation, or its probe failed";
-    io_uring_queue_exit(&ring);
+    ring_close(&ring);
     return err;
 }
 
@@ -520,7 +531,7 @@ static void uring_close(struct weft__sys *sys)
     struct uring_sys *s = self(sys);
     WEFT__ASSERT(sys->in_flight == 0);
     weft__uring_bufs_close(s);
-    io_uring_queue_exit(&s->ring);
+    ring_close(&s->ring);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     if (s->event_fd >= 0)

@@ -123,4 +123,25 @@ void weft__uring_issue(struct uring_sys *s, struct weft__op *op);
 /* Puts it into `queued`, for the next round. */
 void weft__uring_enqueue(struct uring_sys *s, struct weft__op *op);
 
+/*
+ * liburing maps and unmaps its rings by system calls of its own, of which TSan does not know: a
+ * ring at the address of one that another thread has closed would look like shared memory.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define WEFT__RING_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WEFT__RING_TSAN 1
+#endif
+#endif
+#if defined(WEFT__RING_TSAN)
+#include <sanitizer/tsan_interface.h>
+extern char weft__ring_order;
+#define WEFT__RING_MAPPED() __tsan_acquire(&weft__ring_order)
+#define WEFT__RING_UNMAPS() __tsan_release(&weft__ring_order)
+#else
+#define WEFT__RING_MAPPED() ((void)0)
+#define WEFT__RING_UNMAPS() ((void)0)
+#endif
+
 #endif

@@ -69,6 +69,7 @@ static void prep_op(struct io_uring_sqe *sqe, const struct weft__op *op)
         break;
     case WEFT__OP_WRITE:
         io_uring_prep_write(sqe, op->fd, op->u.io.buf, op->u.io.len, UINT64_MAX);
+        sqe->flags |= IOSQE_ASYNC; /* a broken pipe's SIGPIPE then finds a worker that takes none */
         break;
     case WEFT__OP_POLL:
         io_uring_prep_poll_add(sqe, op->fd, (unsigned short)op->u.poll.events);
@@ -251,7 +252,8 @@ static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t fl
         return;
     }
     if (WEFT__UNLIKELY(res < 0)) {
-        if (res == -EAGAIN || (res == -EINPROGRESS && op->kind == WEFT__OP_CONNECT))
+        bool under_way = op->kind == WEFT__OP_CONNECT && (res == -EINPROGRESS || res == -EINTR);
+        if (res == -EAGAIN || under_way)
             on_again(s, op);
         else if (res == -EINTR)
             go_on(s, op, STEP_OP);
