@@ -408,6 +408,30 @@ static void block_cancel_fd(struct kit *k)
     close(fds[1]);
 }
 
+/* A shielded operation waits as if there were no cancel descriptor, and only that one. */
+static void block_shielded(struct kit *k)
+{
+    int cancel_fd = eventfd(1, EFD_CLOEXEC);
+    struct weft__sys *own = open_block(cancel_fd);
+    struct stuck s;
+    struct top t;
+    stuck_open(&s, &t, k, WEFT__OP_RECV);
+    for (int i = 0; i < 2; i++) {
+        int64_t until = weft__clock_ns() + 2000000;
+        t.op.flags = WEFT__OP_SHIELDED;
+        t.op.until_ns = until;
+        assert_true(weft__sys_submit(own, &t.op));
+        assert_int_equal(t.op.res, -ETIMEDOUT);
+        assert_true(weft__clock_ns() >= until);
+        t.op.flags = 0;
+        assert_true(weft__sys_submit(own, &t.op));
+        assert_int_equal(t.op.res, -ECANCELED);
+    }
+    own->driver->close(own);
+    close(cancel_fd);
+    stuck_close(&s, k);
+}
+
 static void *send_late(void *arg)
 {
     int fd = *(int *)arg;
@@ -478,6 +502,7 @@ const struct driver_test driver_tests_cancel[] = {
     {"cancel nop", cancel_nop, ON_LOOP},
     {"block: timeouts", block_timeouts, ON_BLOCK},
     {"block: cancel descriptor", block_cancel_fd, ON_BLOCK},
+    {"block: shielded", block_shielded, ON_BLOCK},
     {"block: for ever", block_for_ever, ON_BLOCK},
     {"block: open is cheap", block_open_is_cheap, ON_BLOCK},
     {NULL, NULL, 0},

@@ -34,7 +34,7 @@ struct block_sys {
     int cancel_fd;
     int listener; /* the last one that was given O_NONBLOCK; -1: none */
     int unwaited;
-    bool shielded; /* the operation that runs does not look at cancel_fd */
+    bool shielded;       /* the operation that runs does not look at cancel_fd */
     _Atomic int wake_fd; /* -1 until the first wait that sleeps */
     _Atomic bool woken;
     struct weft__rpool pool;
@@ -54,7 +54,8 @@ static int wait_fd(struct block_sys *s, int fd, short events, int64_t until_ns, 
     int r = weft__fault();
     if (r < 0)
         return r;
-    struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = s->shielded ? -1 : s->cancel_fd, .events = POLLIN}};
+    struct pollfd p[2] = {{.fd = fd, .events = events},
+                          {.fd = s->shielded ? -1 : s->cancel_fd, .events = POLLIN}};
     s->unwaited = 0;
     for (;;) {
         struct timespec ts, *timeout = NULL;

@@ -37,6 +37,18 @@
 #include <valgrind/valgrind.h>
 #endif
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN true
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define UNDER_TSAN true
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN false
+#endif
+
 #define ENTRIES_DEFAULT 1024u
 #define CQ_FACTOR 4
 #define SETUP_FLAGS                                                                                \
@@ -307,8 +319,8 @@ static int open_event_fd(struct uring_sys *s)
 }
 
 /*
- * valgrind does not know that io_uring_enter may block, and would let no other thread run. So the
- * sleep is one in poll(2) there.
+ * Sleeps in poll(2). valgrind does not know that io_uring_enter may block, and would let no other
+ * thread run; TSan keeps signal handlers back until a call that it knows.
  */
 static int enter_and_poll(struct uring_sys *s, int64_t ns)
 {
@@ -327,7 +339,7 @@ static int enter(struct uring_sys *s, int64_t ns)
 {
     struct io_uring_cqe *cqe;
     int r;
-    if (WEFT__UNLIKELY(s->valgrind) && ns > 0) {
+    if (WEFT__UNLIKELY(s->sleep_in_poll) && ns > 0) {
         r = enter_and_poll(s, ns);
     } else if (ns == INT64_MAX) {
         r = io_uring_submit_and_wait(&s->ring, 1);
@@ -405,7 +417,7 @@ static int uring_wait(struct weft__sys *sys, int64_t until_ns)
         int64_t ns = 0;
         if (!expired && weft__queue_empty(&s->ended)) {
             ns = sleep_ns(s, until_ns, &expired);
-            if (ns > 0 && !fall_asleep(s, s->valgrind ? WAKE_POLLED : WAKE_SLEEPING))
+            if (ns > 0 && !fall_asleep(s, s->sleep_in_poll ? WAKE_POLLED : WAKE_SLEEPING))
                 ns = 0;
         }
         err = enter(s, ns);
@@ -556,11 +568,12 @@ static int uring_open(struct weft__sys **ret, const struct weft__sys_options *o)
 #if WEFT_HAVE_VALGRIND
     s->valgrind = RUNNING_ON_VALGRIND != 0;
 #endif
+    s->sleep_in_poll = s->valgrind || UNDER_TSAN;
     /* Saves looking the descriptor up on each call. Without it everything works as well. */
     (void)io_uring_register_ring_fd(&s->ring);
     s->wake_fd = weft__call_eventfd();
     err = s->wake_fd < 0 ? s->wake_fd : weft__uring_bufs_open(s, o->rbufs);
-    if (err == 0 && s->valgrind)
+    if (err == 0 && s->sleep_in_poll)
         err = open_event_fd(s);
     if (err < 0) {
         uring_close(&s->sys);

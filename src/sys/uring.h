@@ -65,6 +65,7 @@ struct uring_sys {
     bool embedded; /* somebody polls our descriptor: nothing may stay unsent between waits */
     bool wake_armed;
     bool valgrind;
+    bool sleep_in_poll; /* for the tools that check */
     int wake_fd;
     int event_fd; /* what fd() gives, or -1 */
 
