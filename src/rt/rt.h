@@ -136,9 +136,9 @@ struct weft__flow {
     struct weft__wait *wait;    /* the innermost one under way */
     uint8_t kind;               /* enum weft__flow_kind */
     bool finishing;             /* fn has returned, clean-up runs */
-    _Atomic bool canceled;
     uint8_t shields;            /* how many are open */
     uint32_t refused;           /* waits refused since the cancel: does it spin? */
+    _Atomic bool canceled;      /* in a word of its own: gcc reads those above in one */
     int64_t shield_ns;          /* when the innermost shield ends */
     int64_t shield_outer_ns[3]; /* and those around it; deeper ones are not told apart */
     struct weft__list groups;   /* opened by this flow and not closed */

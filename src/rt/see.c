@@ -174,7 +174,12 @@ static void serve(int fd)
 {
     struct weft__asking *a;
     char head[WEFT__SEE_HEAD_MAX];
-    int flags = may_ask(fd) ? read_request(fd) : -EACCES;
+    if (!may_ask(fd)) {
+        static const char denied[] = WEFT__SEE_HEAD WEFT__SEE_DENIED "\n";
+        (void)write_all(fd, true, denied, sizeof denied - 1, weft__clock_ns() + REPLY_NS);
+        return;
+    }
+    int flags = read_request(fd);
     if (flags < 0 || weft__asking_open(&a, (unsigned)flags) < 0)
         return;
     snprintf(head, sizeof head, WEFT__SEE_HEAD "%zu\n", weft__asking_size(a));

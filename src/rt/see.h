@@ -96,8 +96,9 @@ int weft__see_listen(char path[WEFT__SEE_PATH_MAX]);
 
 /* --- What client and server say (see.c, see_fetch.c) ---------------------------------------- */
 
-/* "weft-tree 1 FLAGS\n"; the answer is "weft-tree 1 LENGTH\n" and the text. */
+/* "weft-tree 1 FLAGS\n"; the answer is "weft-tree 1 LENGTH\n" and the text, or "... denied\n". */
 #define WEFT__SEE_HEAD "weft-tree 1 "
 #define WEFT__SEE_HEAD_MAX 64
+#define WEFT__SEE_DENIED "denied"
 
 #endif

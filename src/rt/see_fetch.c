@@ -126,13 +126,15 @@ static int read_head(struct fetch *f, size_t *len)
     char *end;
     while ((end = memchr(f->buf, '\n', f->have)) == NULL) {
         int err = f->have >= WEFT__SEE_HEAD_MAX ? WEFT_EPROTOCOL : receive(f);
-        if (err < 0) /* the other side hangs up on those who may not ask */
-            return err == WEFT_EEOF && f->have == 0 ? -EACCES : err;
+        if (err < 0)
+            return err;
     }
     *end = '\0';
     size_t used = (size_t)(end + 1 - f->buf);
     if (used <= head || memcmp(f->buf, WEFT__SEE_HEAD, head) != 0)
         return weft__fail(WEFT_EPROTOCOL, "the process speaks of its trees in another way");
+    if (strcmp(f->buf + head, WEFT__SEE_DENIED) == 0)
+        return weft__fail(-EACCES, "the process belongs to another user");
     *len = strtoul(f->buf + head, NULL, 10);
     memmove(f->buf, f->buf + used, f->have - used);
     f->have -= used;

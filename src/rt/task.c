@@ -133,6 +133,7 @@ void weft__task_switch_away(struct weft_loop *l, struct weft__task *t)
         t->peek = NULL;
         peek(t);
         weft__ctx_switch(&t->ctx, &l->main);
+        reap(l); /* the next one to come back here may be a task that ended */
     }
 }
 
