@@ -4,7 +4,7 @@
 #   make run        install what is missing, build, start `weft up` (ARGS="..." are passed on)
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
 #   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
-#   make bench      the benchmark beside its peers
+#   make bench      the small operations, then the matrix beside the peers (ARGS="..." for bench/run)
 #   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
 #   make fuzz       the fuzzers, SECONDS_EACH long (default 60)
 #   make format     lay out all C files by .clang-format
@@ -35,7 +35,8 @@ check-all:
 
 bench:
 	@tools/install-packages.sh bench
-	@$(MAKE) --no-print-directory build
+	@tools/build.sh $(BUILD) -Dtests=disabled -Dbench=true
+	@-$(BUILD)/bench/micro
 	@bench/run $(ARGS)
 
 install:

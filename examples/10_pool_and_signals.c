@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * 10: the work pool and signals. 10_pool_and_signals [N] counts the primes below N on a thread of the pool
- * while a ticker shows that the loop is free; a signal stops the ticker. (Python: run_in_executor,
- * add_signal_handler.)
+ * while a ticker shows that the loop is free; SIGINT or SIGTERM ends both early, with what was counted
+ * by then. (Python: run_in_executor, add_signal_handler.)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,32 +22,30 @@ static int count_primes(struct weft_job *job, void *arg)
 
 static int show_time(void *arg)
 {
-    struct weft_ticker ticker;
-    int64_t ticks = 0;
     (void)arg;
-    for (weft_ticker_init(&ticker, 100); ticks >= 0; ticks = weft_ticker_wait(&ticker))
+    while (weft_sleep_ms(100) == 0)
         fputs("the loop is free\n", stderr);
-    return (int)ticks;
+    return 0;
 }
 
-static int stop_on_signal(void *arg)
+static int stop_on_signal(void *everything)
 {
     struct weft_signals *signals = NULL;
     int err = weft_signals_open(&signals, (int[]){SIGINT, SIGTERM, 0});
     if (err == 0 && (err = weft_signals_wait(signals, WEFT_NEVER)) > 0)
-        weft_group_cancel(arg); /* ends this task, too */
+        weft_group_cancel(everything);
     weft_signals_close(&signals);
     return err < 0 ? err : 0;
 }
 
 static int work(void *arg)
 {
-    struct weft_group *group = NULL;
+    struct weft_group *group = NULL, *everything = weft_loop_group(weft_loop_current());
     int err = weft_group_open(&group);
     if (err == 0 && (err = weft_group_go(group, "ticker", show_time, NULL)) == 0)
-        err = weft_group_go(group, "signals", stop_on_signal, group);
+        err = weft_group_go(group, "signals", stop_on_signal, everything);
     if (err == 0)
-        err = weft_offload(count_primes, arg, WEFT_NEVER);
+        err = weft_offload(count_primes, arg, WEFT_NEVER); /* a cancel ends this, too */
     (void)weft_group_close(&group);
     return err;
 }

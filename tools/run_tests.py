@@ -219,14 +219,14 @@ def run_one(name, test, configuration, totals):
     command = ([] if is_script else configuration.wrapper) + test["cmd"]
     env = {**os.environ, **test["env"], **configuration.env}
     env["WEFT_TEST_CONFIGURATION"] = name
+    directory = test.get("workdir") or ROOT / (configuration.directory or f"build-{name}")
     limit = test["timeout"] * configuration.slower
     start = time.monotonic()
     timed_out = False
     with open(log, "wb") as out:
         try:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                     env=env, cwd=test.get("workdir") or ROOT,
-                                     start_new_session=True)
+                                     env=env, cwd=directory, start_new_session=True)
         except OSError as error:
             with totals.lock:
                 book(label, [("", "failed", str(error))], 0, str(error), log, totals)

@@ -8,7 +8,7 @@ import sys
 ROOT = pathlib.Path(os.environ.get("WEFT_SOURCE_ROOT")
                     or pathlib.Path(__file__).resolve().parent.parent.parent)
 
-# Where C is. Peers of the benchmark are C, but not Weft's: they show other libraries.
+# Where C is.
 C_FOLDERS = ["src", "include", "apps", "examples", "bench", "tests", "fuzz"]
 
 _cases = 0
