@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 01: a client and a server on plain sockets. No loop, no task: every call blocks the thread, but not
- * without a limit. (Python: socket.)
+ * 01: a client and a server on plain sockets. No loop, no task: every call blocks the thread, but
+ * not without a limit. (Python: socket.)
  *
  *   01_socket server [ENDPOINT]    accepts one connection, greets it, reads what it says, ends
  *   01_socket client ENDPOINT      connects, prints the greeting, answers
@@ -39,7 +39,8 @@ static int client(const char *endpoint)
     struct weft_stream *s = NULL;
     char greeting[1024];
     int err = weft_dial(&s, endpoint, NULL, weft_after_s(5));
-    ssize_t n = err < 0 ? err : weft_read_until(s, greeting, sizeof greeting, '\n', weft_after_s(5));
+    ssize_t n =
+        err < 0 ? err : weft_read_until(s, greeting, sizeof greeting, '\n', weft_after_s(5));
     if (n > 0) {
         printf("%.*s", (int)n, greeting);
         n = weft_write(s, "good day", 8, weft_after_s(5));

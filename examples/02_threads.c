@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 02: the same server with a thread for each connection. A group opened on a plain thread holds threads; the
- * handler is ordinary blocking code. (Python: socketserver.ThreadingTCPServer.)
+ * 02: the same server with a thread for each connection. A group opened on a plain thread holds
+ * threads; the handler is ordinary blocking code. (Python: socketserver.ThreadingTCPServer.)
  *
  *   02_threads [ENDPOINT]      until SIGINT or SIGTERM
  */

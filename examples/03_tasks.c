@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 03: the same server with a task for each connection, on an event loop. The handler has not changed by a
- * letter; the model is one word, and main runs inside weft_run. (Python: asyncio streams, gevent.)
+ * 03: the same server with a task for each connection, on an event loop. The handler has not
+ * changed by a letter; the model is one word, and main runs inside weft_run. (Python: asyncio
+ * streams, gevent.)
  *
  *   03_tasks [ENDPOINT]      until SIGINT or SIGTERM
  */

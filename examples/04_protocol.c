@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 04: echo as a protocol made by a factory: callbacks on the loop, no task and no stack a connection. Change
- * the word WEFT_PROTOCOLS to WEFT_TASKS or WEFT_THREADS and the same callbacks run in a task
- * or thread for each. (Twisted's reactor, Protocol and Factory; asyncio.Protocol.)
+ * 04: echo as a protocol made by a factory: callbacks on the loop, no task and no stack a
+ * connection. Change the word WEFT_PROTOCOLS to WEFT_TASKS or WEFT_THREADS and the same callbacks
+ * run in a task or thread for each. (Twisted's reactor, Protocol and Factory; asyncio.Protocol.)
  *
  *   04_protocol [ENDPOINT]      until it is killed
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 06: a client with one time budget. A deadline is a point in time, so connect, write and read share the
- * same 500 ms, however they divide them. (Python: asyncio.timeout around the whole.)
+ * 06: a client with one time budget. A deadline is a point in time, so connect, write and read
+ * share the same 500 ms, however they divide them. (Python: asyncio.timeout around the whole.)
  *
  *   06_budget ENDPOINT      asks an echo server, prints the answer; exit 1 when time is up
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 07: groups and cancellation. Three tasks start in a group; the group gets 50 ms; every task ends, each
- * with its clean-up, before the group closes. (Python: asyncio.TaskGroup with asyncio.timeout;
+ * 07: groups and cancellation. Three tasks start in a group; the group gets 50 ms; every task ends,
+ * each with its clean-up, before the group closes. (Python: asyncio.TaskGroup with asyncio.timeout;
  * Trio's nursery.)
  *
  *   07_groups

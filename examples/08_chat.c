@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 08: a chat with channels, 08_chat [ENDPOINT]. Each guest has a bounded channel and a task that writes
- * from it; who does not read loses lines, not the server's memory. (Python: an asyncio.Queue a client.)
+ * 08: a chat with channels, 08_chat [ENDPOINT]. Each guest has a bounded channel and a task that
+ * writes from it; who does not read loses lines, not the server's memory. (Python: an asyncio.Queue
+ * a client.)
  */
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static int guest(struct weft_stream *s, void *arg)
     }
     guests[seat] = mine;
     err = weft_group_go(group, "writer", writer, ((void *[]){s, mine}));
-    while (err == 0 && (n = weft_read_until(s, line.text, sizeof line.text, '\n', WEFT_NEVER)) > 0) {
+    while (err == 0 &&
+           (n = weft_read_until(s, line.text, sizeof line.text, '\n', WEFT_NEVER)) > 0) {
         line.len = (size_t)n;
         for (int i = 0; i < GUESTS; i++)
             if (guests[i] != NULL && i != seat && weft_channel_send_nowait(guests[i], &line) < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 09: framing. The first line a client sends names how its records are framed: line, netstring or int16; each
- * record then comes back reversed, in the same frame. (Twisted's LineReceiver, NetstringReceiver,
- * Int16StringReceiver; asyncio's readuntil and readexactly.)
+ * 09: framing. The first line a client sends names how its records are framed: line, netstring or
+ * int16; each record then comes back reversed, in the same frame. (Twisted's LineReceiver,
+ * NetstringReceiver, Int16StringReceiver; asyncio's readuntil and readexactly.)
  *
  *   09_framing [ENDPOINT]
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 10: the work pool and signals. 10_pool_and_signals [N] counts the primes below N on a thread of the pool
- * while a ticker shows that the loop is free; SIGINT or SIGTERM ends both early, with what was counted
- * by then. (Python: run_in_executor, add_signal_handler.)
+ * 10: the work pool and signals. 10_pool_and_signals [N] counts the primes below N on a thread of
+ * the pool while a ticker shows that the loop is free; SIGINT or SIGTERM ends both early, with what
+ * was counted by then. (Python: run_in_executor, add_signal_handler.)
  */
 #include <stdio.h>
 #include <stdlib.h>

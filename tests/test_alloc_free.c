@@ -176,7 +176,7 @@ static void records_in_threads(const char *driver)
 static int datagrams_body(void *arg)
 {
     struct weft_udp *a = NULL, *b = NULL;
-    char at[WEFT_ENDPOINT_MAX], room[8][64] = {0};
+    char at[WEFT_ENDPOINT_MAX], room[8][64] = {{0}};
     struct weft_datagram dg[8];
     uint64_t own = 0, all = 0;
     (void)arg;

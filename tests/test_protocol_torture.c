@@ -352,5 +352,5 @@ static const struct torture_scene on_threads[] = {
 int main(void)
 {
     return torture_main(on_loops, WEFT__ARRAY_LEN(on_loops), on_threads,
-                        WEFT__ARRAY_LEN(on_threads), 30);
+                        WEFT__ARRAY_LEN(on_threads), 20);
 }

@@ -82,7 +82,7 @@ static void wait_stat(const struct served *s, size_t offset, uint64_t want)
             return;
         CHECK_EQ(weft_sleep_ms(1), 0);
     }
-    CHECK(!"the counter never came to that");
+    kit_failed(__FILE__, __LINE__, "the counter came to that", 0, (long long)want);
 }
 #define WAIT_STAT(s, field, want)                                                                  \
     wait_stat((s), offsetof(struct weft_server_stats, field), (want))

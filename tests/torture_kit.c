@@ -245,6 +245,8 @@ static void every(enum kind kind, uint64_t places, int64_t each_ns)
         runs++;
         failed += result < 0;
         slow += c.ns > 100000000;
+        if (everything && c.ns > 100000000)
+            print_message("  slow: %s", now.text);
         double spent = (double)(weft_now_ns() - began) / 1e9;
         if (!everything && spent > 1.5 * budget && step < all / 4) {
             step *= 2; /* dearer than thought */

@@ -19,7 +19,10 @@ enum weft_tree_flags {
     WEFT_TREE_BACKTRACE = 1, /* with each task's backtrace */
 };
 
-/* Prints the tree of one loop; on the loop's own thread. Does not wait. */
+/*
+ * Prints the tree of one loop; on the loop's own thread. Called in a task, it lets ready tasks run
+ * first, and is no cancellation point. Returns 0, WEFT_ETHREAD, -EDEADLK (a nested loop runs).
+ */
 WEFT_API WEFT_MUST_CHECK int weft_loop_tree(struct weft_loop *l, unsigned flags, weft_tree_sink sink,
                                             void *arg);
 

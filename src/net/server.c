@@ -200,6 +200,15 @@ static int peers_open(struct weft_server *s)
 
 /* --- Workers with a loop and thread of their own -------------------------------------------------------- */
 
+/* One that never began closes its listener, where the kernel would queue connections for nobody. */
+static void never_began(struct weft__worker *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    weft__server_worker_gone(w);
+}
+
 static int worker_main(void *arg)
 {
     struct weft__worker *w = arg;
@@ -210,7 +219,7 @@ static int worker_main(void *arg)
         err = weft__worker_start(w, g);
     if (err < 0) {
         (void)weft_group_close(&g);
-        weft__server_worker_gone(w);
+        never_began(w);
         return err;
     }
     err = weft_group_wait(g, WEFT_NEVER);
@@ -223,7 +232,7 @@ static int worker_thread(void *arg)
     struct weft__worker *w = arg;
     int err = weft_run(&w->server->loop_options, worker_main, w);
     if (!w->entered)
-        weft__server_worker_gone(w);
+        never_began(w);
     return err;
 }
 

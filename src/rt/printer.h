@@ -2,8 +2,8 @@
 #ifndef WEFT__RT_PRINTER_H
 #define WEFT__RT_PRINTER_H
 /*
- * The writer of trees (floor 2): lines, indented by depth, in pieces to a sink. Classes of members print
- * themselves with it.
+ * The writer of trees (floor 2): lines, indented by depth, in pieces to a sink. Classes of members
+ * print themselves with it.
  */
 #include <weft/tree.h>
 

@@ -303,7 +303,10 @@ static int start(struct weft__thread *t)
     if (err != 0)
         return -err;
     pthread_attr_setstacksize(&attr, THREAD_STACK);
-    sigfillset(&all); /* signals are for the program's own threads */
+    sigfillset(&all); /* signals are for the program's own threads, but for a thread's own faults */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(faults); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(&t->id, &attr, thread_main, t);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -359,13 +362,13 @@ int weft__thread_spawn(struct weft_group *g, const struct weft__spawn *s, struct
     if (h != NULL) {
         h->flow = &t->flow;
         h->locked = g->loop == NULL;
-        *ret = h;
     }
     err = start(t);
-    if (err == 0)
+    if (err == 0) {
+        if (h != NULL)
+            *ret = h;
         return 0;
-    if (h != NULL)
-        *ret = NULL;
+    }
     t->flow.handle = NULL;
     if (g->loop == NULL)
         pthread_mutex_lock(&weft__tree_lock);

@@ -9,7 +9,7 @@
 
 #include "rt/rt.h"
 
-/* A cancelled task that ignores the code and keeps calling is made to yield after so many refusals. */
+/* A cancelled task that keeps calling all the same is made to yield after so many refusals. */
 #define REFUSALS_BEFORE_YIELD 64
 #define REFUSALS_BEFORE_LOG 1024
 

@@ -37,26 +37,7 @@
 #include <valgrind/valgrind.h>
 #endif
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN true
-#endif
-#endif
-#ifdef __SANITIZE_THREAD__
-#define UNDER_TSAN true
-#endif
-#ifndef UNDER_TSAN
-#define UNDER_TSAN false
-#endif
-
 #define ENTRIES_DEFAULT 1024u
-#define CQ_FACTOR 4
-#define SETUP_FLAGS                                                                                \
-    (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |         \
-     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
-#define FEATURES                                                                                   \
-    (IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_CQE_SKIP | IORING_FEAT_FAST_POLL |     \
-     IORING_FEAT_RW_CUR_POS)
 
 /* user_data that is no operation's */
 #define DATA_IGNORE 0u
@@ -115,6 +96,7 @@ static bool uring_submit(struct weft__sys *sys, struct weft__op *op)
     op->full = false;
     op->moved = 0;
     sys->in_flight++;
+    s->file_ops += is_file_op(op);
     int err = weft__fault();
     if (WEFT__UNLIKELY(err < 0) || op->kind == WEFT__OP_NOP)
         end_later(s, op, err);
@@ -319,13 +301,28 @@ static int open_event_fd(struct uring_sys *s)
 }
 
 /*
+ * Before event_fd is slept on. A completion that a write to an eventfd brings about is signalled
+ * late by the kernel, and (seen in 6.18) once in the life of a registration; so each sleep has a
+ * new one while something may wait for an eventfd. True: there is no reason to sleep.
+ */
+static bool renew_event_fd(struct uring_sys *s)
+{
+    if (s->file_ops > 0) {
+        (void)io_uring_unregister_eventfd(&s->ring);
+        if (io_uring_register_eventfd(&s->ring, s->event_fd) < 0)
+            return true;
+    }
+    return io_uring_cq_ready(&s->ring) > 0 || kernel_has_work(s);
+}
+
+/*
  * Sleeps in poll(2). valgrind does not know that io_uring_enter may block, and would let no other
  * thread run; TSan keeps signal handlers back until a call that it knows.
  */
 static int enter_and_poll(struct uring_sys *s, int64_t ns)
 {
     int r = io_uring_submit_and_get_events(&s->ring);
-    if (r < 0 || io_uring_cq_ready(&s->ring) > 0 || kernel_has_work(s))
+    if (r < 0 || renew_event_fd(s))
         return r;
     struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     struct pollfd p = {.fd = s->event_fd, .events = POLLIN};
@@ -393,7 +390,7 @@ static void settle(struct uring_sys *s)
     bool asleep = fall_asleep(s, WAKE_POLLED);
     bool left = !weft__queue_empty(&s->ended) || !weft__queue_empty(&s->queued) ||
                 !weft__queue_empty(&s->cancels) || io_uring_sq_ready(&s->ring) > 0 ||
-                kernel_has_work(s);
+                renew_event_fd(s);
     if (!asleep || left)
         ring_bell(s->event_fd);
 }
@@ -466,76 +463,6 @@ static void uring_rbuf_put(struct weft__sys *sys, struct weft__rbuf *rb)
 
 /* ---- opening and closing ---- */
 
-#if defined(WEFT__RING_TSAN)
-char weft__ring_order;
-#endif
-
-static void ring_close(struct io_uring *ring)
-{
-    WEFT__RING_UNMAPS();
-    io_uring_queue_exit(ring);
-}
-
-static int ring_open(struct io_uring *ring, unsigned entries)
-{
-    struct io_uring_params p = {.flags = SETUP_FLAGS, .cq_entries = entries * CQ_FACTOR};
-    int err = weft__fault();
-    if (err == 0)
-        err = io_uring_queue_init_params(entries, ring, &p);
-    if (err < 0)
-        return err;
-    WEFT__RING_MAPPED();
-    if ((p.features & FEATURES) != FEATURES) {
-        ring_close(ring);
-        return -ENOSYS;
-    }
-    return 0;
-}
-
-static const char *setup_text(int err)
-{
-    switch (err) {
-    case -EPERM:
-    case -EACCES:
-        return "io_uring is forbidden here (sysctl kernel.io_uring_disabled, or a seccomp filter)";
-    case -EINVAL:
-        return "the kernel is older than Linux 6.1";
-    case -ENOMEM:
-        return "no memory for a ring (or ulimit -l is too low)";
-    case -EMFILE:
-    case -ENFILE:
-        return "no file descriptor is left for a ring";
-    case -ENOSYS:
-        return "the kernel has no io_uring, or a seccomp filter hides it";
-    default:
-        return "io_uring_setup failed";
-    }
-}
-
-static int uring_probe(const char **text)
-{
-    static const uint8_t needed[] = {
-        IORING_OP_ACCEPT,   IORING_OP_CONNECT, IORING_OP_RECV,         IORING_OP_SEND,
-        IORING_OP_RECVMSG,  IORING_OP_SENDMSG, IORING_OP_READ,         IORING_OP_WRITE,
-        IORING_OP_POLL_ADD, IORING_OP_TIMEOUT, IORING_OP_ASYNC_CANCEL,
-    };
-    struct io_uring ring;
-    int err = ring_open(&ring, 4);
-    if (err < 0) {
-        *text = setup_text(err);
-        return err;
-    }
-    struct io_uring_probe *probe = io_uring_get_probe_ring(&ring);
-    err = probe == NULL ? -ENOMEM : 0;
-    for (size_t i = 0; err == 0 && i < WEFT__ARRAY_LEN(needed); i++)
-        err = io_uring_opcode_supported(probe, needed[i]) ? 0 : -ENOSYS;
-    io_uring_free_probe(probe);
-    if (err < 0)
-        *text = "the kernel's io_uring lacks an operation, or its probe failed";
-    ring_close(&ring);
-    return err;
-}
-
 static void uring_close(struct weft__sys *sys)
 {
     if (sys == NULL)
@@ -543,7 +470,7 @@ static void uring_close(struct weft__sys *sys)
     struct uring_sys *s = self(sys);
     WEFT__ASSERT(sys->in_flight == 0);
     weft__uring_bufs_close(s);
-    ring_close(&s->ring);
+    weft__uring_ring_close(&s->ring);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     if (s->event_fd >= 0)
@@ -557,7 +484,7 @@ static int uring_open(struct weft__sys **ret, const struct weft__sys_options *o)
     struct uring_sys *s = weft__calloc(1, sizeof *s);
     if (s == NULL)
         return -ENOMEM;
-    int err = ring_open(&s->ring, o->entries == 0 ? ENTRIES_DEFAULT : o->entries);
+    int err = weft__uring_ring_open(&s->ring, o->entries == 0 ? ENTRIES_DEFAULT : o->entries);
     if (err < 0) {
         weft__free(s);
         return err;
@@ -568,7 +495,7 @@ static int uring_open(struct weft__sys **ret, const struct weft__sys_options *o)
 #if WEFT_HAVE_VALGRIND
     s->valgrind = RUNNING_ON_VALGRIND != 0;
 #endif
-    s->sleep_in_poll = s->valgrind || UNDER_TSAN;
+    s->sleep_in_poll = s->valgrind || WEFT__URING_TSAN;
     /* Saves looking the descriptor up on each call. Without it everything works as well. */
     (void)io_uring_register_ring_fd(&s->ring);
     s->wake_fd = weft__call_eventfd();
@@ -585,7 +512,7 @@ static int uring_open(struct weft__sys **ret, const struct weft__sys_options *o)
 
 const struct weft__driver weft__driver_uring = {
     .name = "uring",
-    .probe = uring_probe,
+    .probe = weft__uring_probe,
     .open = uring_open,
     .close = uring_close,
     .submit = uring_submit,

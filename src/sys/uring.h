@@ -12,6 +12,18 @@
 #include "sys/rbuf.h"
 #include "sys/sys.h"
 
+/* Under ThreadSanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define WEFT__URING_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WEFT__URING_TSAN 1
+#endif
+#endif
+#ifndef WEFT__URING_TSAN
+#define WEFT__URING_TSAN 0
+#endif
+
 #define WEFT__URING_GROUP 0 /* of buffers */
 #define RETRY_NS 1000000    /* when nothing will tell that the time has come */
 
@@ -66,6 +78,7 @@ struct uring_sys {
     bool wake_armed;
     bool valgrind;
     bool sleep_in_poll; /* for the tools that check */
+    uint32_t file_ops;  /* READ, WRITE and POLL under way */
     int wake_fd;
     int event_fd; /* what fd() gives, or -1 */
 
@@ -96,6 +109,11 @@ static inline void set_step(struct weft__op *op, int step)
     op->state = (uint8_t)((op->state & ~STEPS) | step);
 }
 
+static inline bool is_file_op(const struct weft__op *op)
+{
+    return op->kind >= WEFT__OP_READ && op->kind <= WEFT__OP_POLL;
+}
+
 /* ---- uring_bufs.c ---- */
 
 /* rbufs: what the options say, 0 for the default. close is right after a failed open, too. */
@@ -107,6 +125,12 @@ void weft__uring_bufs_refill(struct uring_sys *s);
 struct weft__rbuf *weft__uring_bufs_take(struct uring_sys *s, uint32_t cqe_flags);
 /* Gives one back that was taken and not used. */
 void weft__uring_bufs_untake(struct uring_sys *s, struct weft__rbuf *rb);
+
+/* ---- uring_ring.c ---- */
+
+int weft__uring_ring_open(struct io_uring *ring, unsigned entries);
+void weft__uring_ring_close(struct io_uring *ring);
+int weft__uring_probe(const char **text); /* the vtable's */
 
 /* ---- uring_op.c ---- */
 
@@ -123,26 +147,5 @@ void weft__uring_finish(struct uring_sys *s, struct weft__op *op, int res);
 void weft__uring_issue(struct uring_sys *s, struct weft__op *op);
 /* Puts it into `queued`, for the next round. */
 void weft__uring_enqueue(struct uring_sys *s, struct weft__op *op);
-
-/*
- * liburing maps and unmaps its rings by system calls of its own, of which TSan does not know: a
- * ring at the address of one that another thread has closed would look like shared memory.
- */
-#if defined(__SANITIZE_THREAD__)
-#define WEFT__RING_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define WEFT__RING_TSAN 1
-#endif
-#endif
-#if defined(WEFT__RING_TSAN)
-#include <sanitizer/tsan_interface.h>
-extern char weft__ring_order;
-#define WEFT__RING_MAPPED() __tsan_acquire(&weft__ring_order)
-#define WEFT__RING_UNMAPS() __tsan_release(&weft__ring_order)
-#else
-#define WEFT__RING_MAPPED() ((void)0)
-#define WEFT__RING_UNMAPS() ((void)0)
-#endif
 
 #endif

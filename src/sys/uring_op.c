@@ -117,6 +117,7 @@ void weft__uring_finish(struct uring_sys *s, struct weft__op *op, int res)
 {
     if (WEFT__UNLIKELY(op->state & CANCELLED) && res == -EINTR)
         res = -ECANCELED;
+    s->file_ops -= is_file_op(op);
     op->state = 0;
     op->more = false;
     s->sys.in_flight--;
