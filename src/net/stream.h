@@ -118,6 +118,9 @@ void weft__stream_init(struct weft_stream *s, const struct weft__stream_class *c
 void weft__stream_fini(struct weft_stream *s, bool abrupt);
 void weft__stream_free(struct weft_stream *s, bool abrupt);
 
+/* Ends a stream that is not in callback mode, now or when the last flow inside leaves; *ret is NULL
+ * then. What is queued is dropped. */
+void weft__stream_end(struct weft_stream **ret, bool abrupt);
 /* The peer's address for a report; len 0 when it cannot be had. */
 struct weft_address weft__stream_peer_or_none(const struct weft_stream *s);
 

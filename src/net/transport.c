@@ -176,13 +176,13 @@ static void finish(struct weft__transport *t)
     int error = t->s.reason;
     bool timed_out = t->s.timed_out;
     struct weft_address address = {0};
-    if (error < 0 && w != NULL)
+    if (error < 0 && w != NULL && w->server->options.failed != NULL)
         address = weft__stream_peer_or_none(&t->s);
     if (!t->s.starting && !t->s.detached)
         call_lost(t);
     struct weft__member m = t->member; /* the group is told last, when nothing is left */
     weft__list_remove(&t->member.link);
-    transport_free(t, t->s.aborting && error < 0);
+    transport_free(t, error < 0 && error != -ECONNRESET); /* the peer's reset needs no answer */
     if (w != NULL) {
         weft__worker_ended(w, peer, error, timed_out, &address);
         weft__worker_resume(w);

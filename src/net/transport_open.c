@@ -96,8 +96,10 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
     t->s.starting = true;
     if (peer != NULL)
         t->extra->peer = peer;
-    if (worker != NULL)
+    if (worker != NULL) {
         t->s.counters = &worker->counters;
+        t->s.drained = true; /* its first bytes are seldom there yet */
+    }
     if (now) {
         t->op.kind = WEFT__OP_NOP;
         weft__transport_op_done(&t->op);

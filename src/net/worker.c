@@ -51,9 +51,11 @@ void weft__conn_serve(struct weft__conn *c)
     bool timed_out = false;
     if (c->stream != NULL) {
         timed_out = c->stream->timed_out;
-        if (err < 0)
+        if (err < 0 && s->options.failed != NULL)
             address = weft__stream_peer_or_none(c->stream);
-        if (err < 0) {
+        if (err == -ECONNRESET) { /* the peer's reset needs no answer */
+            weft__stream_end(&c->stream, false);
+        } else if (err < 0) {
             weft_abort(&c->stream);
         } else {
             int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
@@ -91,6 +93,7 @@ static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
     if (err < 0)
         return err;
     c.stream->counters = &w->counters;
+    c.stream->drained = true; /* its first bytes are seldom there yet */
     err = weft__task_spawn(&w->conns,
                            &(struct weft__spawn){.fn = conn_main,
                                                  .arg = &c,

@@ -165,8 +165,10 @@ static void interrupt(struct weft__flow *f)
         weft__wait_abort(f->wait, -ECANCELED);
 }
 
-static void end(struct weft_stream *s, bool abrupt)
+void weft__stream_end(struct weft_stream **ret, bool abrupt)
 {
+    struct weft_stream *s = *ret;
+    *ret = NULL;
     if (s->conn != NULL) {
         s->conn->stream = NULL; /* its server has nothing left to close */
         s->conn = NULL;
@@ -207,7 +209,7 @@ int weft_close(struct weft_stream **ret, weft_deadline d)
     }
     if (err == 0)
         err = s->error;
-    end(s, false);
+    weft__stream_end(&s, false);
     return err;
 }
 
@@ -221,5 +223,5 @@ void weft_abort(struct weft_stream **ret)
     if (s->proto != NULL)
         weft_transport_abort(s, -ECONNABORTED);
     else
-        end(s, true);
+        weft__stream_end(&s, true);
 }

@@ -28,6 +28,7 @@ int weft__call_eventfd(void);    /* EFD_CLOEXEC | EFD_NONBLOCK */
 int weft__call_pidfd_open(pid_t pid);
 /* sendfile(2) that never blocks on the socket: -EAGAIN when its buffer is full. */
 ssize_t weft__call_sendfile(int out_fd, int in_fd, off_t *offset, size_t len);
+/* Both with MSG_DONTWAIT. */
 int weft__call_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
 int weft__call_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
 /* sendmsg(2) with MSG_DONTWAIT | MSG_NOSIGNAL. */
@@ -57,7 +58,7 @@ extern bool weft__fault_armed;
 int weft__fault_slow(void);
 static inline int weft__fault(void)
 {
-    return __builtin_expect(weft__fault_armed, 0) ? weft__fault_slow() : 0;
+    return __builtin_expect(__atomic_load_n(&weft__fault_armed, __ATOMIC_RELAXED), 0) ? weft__fault_slow() : 0;
 }
 
 #endif
