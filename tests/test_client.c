@@ -6,7 +6,8 @@
 
 #include "rt_kit.h"
 
-/* --- Dialling once, and again --------------------------------------------------------------------- */
+/* --- Dialling once, and again
+ * --------------------------------------------------------------------- */
 
 struct client {
     int made, lost, states, downs;
@@ -135,7 +136,7 @@ static int comes_back(void *arg)
     CHECK_EQ(weft_group_close(&server), 0); /* the server goes ... */
     AWAIT(&c, c.downs >= 4);
     CHECK_EQ(c.last_error, -ECONNREFUSED);
-    CHECK(c.last_delay == 8); /* 1, 2, 4, 8: doubled each time */
+    CHECK(c.last_delay == 8);           /* 1, 2, 4, 8: doubled each time */
     server = serve(endpoint, endpoint); /* ... and is there again */
     AWAIT(&c, c.bytes == 10);
     CHECK_EQ(c.made, 2);
@@ -191,7 +192,8 @@ static int cancel_ends_it_in_every_state(void *arg)
     return 0;
 }
 
-/* --- Looping calls --------------------------------------------------------------------------------- */
+/* --- Looping calls
+ * --------------------------------------------------------------------------------- */
 
 struct loop_count {
     int n, stop_at, result;
@@ -244,7 +246,8 @@ static int looping_calls(void *arg)
     return 0;
 }
 
-/* --- Receivers --------------------------------------------------------------------------------------- */
+/* --- Receivers
+ * --------------------------------------------------------------------------------------- */
 
 struct records {
     size_t n;
@@ -299,14 +302,13 @@ static size_t build(const struct weft_framing *f, char *out, size_t cap, unsigne
 static int receivers_see_the_same_however_it_is_cut(void *arg)
 {
     static char data[60 * 400];
-    const struct weft_framing framings[] = {{.kind = WEFT_FRAMING_LINE},
-                                            {.kind = WEFT_FRAMING_NETSTRING},
-                                            {.kind = WEFT_FRAMING_INT8},
-                                            {.kind = WEFT_FRAMING_INT16},
-                                            {.kind = WEFT_FRAMING_INT32},
-                                            {.kind = WEFT_FRAMING_DELIMITER,
-                                             .delimiter = "--cut--",
-                                             .delimiter_len = 7}};
+    const struct weft_framing framings[] = {
+        {.kind = WEFT_FRAMING_LINE},
+        {.kind = WEFT_FRAMING_NETSTRING},
+        {.kind = WEFT_FRAMING_INT8},
+        {.kind = WEFT_FRAMING_INT16},
+        {.kind = WEFT_FRAMING_INT32},
+        {.kind = WEFT_FRAMING_DELIMITER, .delimiter = "--cut--", .delimiter_len = 7}};
     (void)arg;
     for (size_t k = 0; k < sizeof framings / sizeof framings[0]; k++) {
         size_t len = build(&framings[k], data, sizeof data, 7 + (unsigned)k);
@@ -332,7 +334,8 @@ static int receivers_keep_to_their_maximum(void *arg)
     CHECK_EQ(weft_receiver_feed(&r, NULL, "89012", 5, &got), WEFT_ETOOLONG);
     weft_receiver_fini(&r);
     weft_receiver_init(&r, &f, on_record);
-    CHECK_EQ(weft_receiver_feed(&r, NULL, "a\nend\nb\n", 8, &got), -ECANCELED); /* record stops it */
+    CHECK_EQ(weft_receiver_feed(&r, NULL, "a\nend\nb\n", 8, &got), -ECANCELED); /* record stops it
+                                                                                 */
     CHECK_EQ(got.n, 3);
     weft_receiver_fini(&r);
     return 0;

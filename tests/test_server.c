@@ -84,13 +84,12 @@ static void wait_stat(const struct served *s, size_t offset, uint64_t want)
     }
     kit_failed(__FILE__, __LINE__, "the counter came to that", 0, (long long)want);
 }
-#define WAIT_STAT(s, field, want)                                                                  \
-    wait_stat((s), offsetof(struct weft_server_stats, field), (want))
+#define WAIT_STAT(s, field, want) wait_stat((s), offsetof(struct weft_server_stats, field), (want))
 
 static void once(enum weft_model model, bool factory, int workers, const char *endpoint)
 {
-    struct served s =
-        serve(endpoint, model, factory, (struct weft_server_options){.workers = workers}, echo, NULL);
+    struct served s = serve(endpoint, model, factory,
+                            (struct weft_server_options){.workers = workers}, echo, NULL);
     struct weft_stream *c[16];
     for (size_t i = 0; i < 16; i++) {
         c[i] = dial(&s);
@@ -160,8 +159,8 @@ static int wrong_options(void *arg)
     CHECK_EQ(weft_serve(g, "tcp://127.0.0.1:0", NULL, NULL, NULL), -EINVAL);
     o = (struct weft_server_options){.workers = 257};
     CHECK_EQ(weft_serve(g, "tcp://127.0.0.1:0", &o, echo, NULL), -EINVAL);
-    struct served s = serve("tcp://127.0.0.1:0", WEFT_TASKS, false,
-                            (struct weft_server_options){0}, echo, NULL);
+    struct served s =
+        serve("tcp://127.0.0.1:0", WEFT_TASKS, false, (struct weft_server_options){0}, echo, NULL);
     CHECK_EQ(weft_serve(g, s.endpoint, NULL, echo, NULL), -EADDRINUSE);
     CHECK_EQ(weft_group_close(&s.group), 0);
     CHECK_EQ(weft_group_close(&g), 0);

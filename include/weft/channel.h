@@ -4,8 +4,8 @@
 /*
  * Bounded channels of fixed-size items, closable, with select over several.
  *
- * A plain channel joins tasks of one loop. A channel opened with weft_channel_open_mt joins tasks of
- * any loops and plain threads; all calls below work on both kinds (the _mt names in this header
+ * A plain channel joins tasks of one loop. A channel opened with weft_channel_open_mt joins tasks
+ * of any loops and plain threads; all calls below work on both kinds (the _mt names in this header
  * are calls that any thread may make on such a channel).
  * Send and receive wait and are cancellation points; a cancelled or timed-out call has moved no
  * item. Items are copied in and out.
@@ -17,8 +17,8 @@ WEFT_BEGIN_DECLS
 struct weft_channel;
 
 /*
- * capacity: items that may wait in it; 0 is a rendezvous: send returns when a receiver has taken it.
- * *ret: owned by the caller. Returns 0, -ENOMEM, -EINVAL (item_size 0 or over 64 KiB).
+ * capacity: items that may wait in it; 0 is a rendezvous: send returns when a receiver has taken
+ * it. *ret: owned by the caller. Returns 0, -ENOMEM, -EINVAL (item_size 0 or over 64 KiB).
  */
 WEFT_API WEFT_MUST_CHECK int weft_channel_open(struct weft_channel **ret, size_t item_size,
                                                size_t capacity);

@@ -30,23 +30,25 @@ WEFT_API WEFT_MUST_CHECK int weft_group_go_at(struct weft_group *g, const char *
                                               void *arg, const char *site);
 
 struct weft_task_options {
-    const char *name;  /* borrowed */
-    const char *site;  /* borrowed; WEFT_SITE gives file:line */
-    size_t copy;       /* > 0: so many bytes of *arg (at most 1,024) are copied to the task's own stack */
-    bool keep_errors;  /* an error of this task does not cancel its group (asyncio's return_exceptions) */
+    const char *name; /* borrowed */
+    const char *site; /* borrowed; WEFT_SITE gives file:line */
+    size_t copy; /* > 0: so many bytes of *arg (at most 1,024) are copied to the task's own stack */
+    bool keep_errors; /* an error of this task does not cancel its group (asyncio's
+                         return_exceptions) */
 };
 
 /*
  * As weft_group_go, with options and a handle. *ret (may be NULL when no handle is wanted): owned
  * by the caller, to be given to weft_task_join or weft_task_release.
  */
-WEFT_API WEFT_MUST_CHECK int weft_group_spawn(struct weft_group *g, const struct weft_task_options *o,
-                                              weft_fn fn, void *arg, struct weft_task **ret);
+WEFT_API WEFT_MUST_CHECK int weft_group_spawn(struct weft_group *g,
+                                              const struct weft_task_options *o, weft_fn fn,
+                                              void *arg, struct weft_task **ret);
 
 /*
- * Waits until the task has ended, stores what fn returned in *result (may be NULL), frees the handle
- * and sets *t to NULL. On a time-out or cancel the handle stays valid.
- * Returns 0, -ETIMEDOUT, -ECANCELED, -EDEADLK (itself, or in a callback), -EBUSY (another joins it).
+ * Waits until the task has ended, stores what fn returned in *result (may be NULL), frees the
+ * handle and sets *t to NULL. On a time-out or cancel the handle stays valid. Returns 0,
+ * -ETIMEDOUT, -ECANCELED, -EDEADLK (itself, or in a callback), -EBUSY (another joins it).
  */
 WEFT_API WEFT_MUST_CHECK int weft_task_join(struct weft_task **t, int *result, weft_deadline d);
 
@@ -68,8 +70,8 @@ WEFT_API WEFT_MUST_CHECK int weft_group_wait(struct weft_group *g, weft_deadline
 WEFT_API void weft_group_cancel(struct weft_group *g);
 
 /*
- * At d the group is cancelled and its waiter gets -ETIMEDOUT; a later call replaces an earlier one. A
- * plain thread's group has no loop to watch the time: its owner does, while it is in
+ * At d the group is cancelled and its waiter gets -ETIMEDOUT; a later call replaces an earlier one.
+ * A plain thread's group has no loop to watch the time: its owner does, while it is in
  * weft_group_wait.
  */
 WEFT_API WEFT_MUST_CHECK int weft_group_deadline(struct weft_group *g, weft_deadline d);

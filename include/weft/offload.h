@@ -18,24 +18,23 @@ WEFT_API bool weft_job_canceled_mt(const struct weft_job *j);
 typedef int (*weft_job_fn)(struct weft_job *j, void *arg);
 
 /*
- * Runs fn(job, arg) on a thread of the pool and waits for it. arg is borrowed: on a cancel or time-out
- * a job that has begun is told (weft_job_canceled_mt) and waited for, so arg may live on the
- * caller's stack; one that has not begun is dropped.
- * On a plain thread fn runs at once on that thread. fn must not call waiting weft functions of the
- * loop's objects.
- * Returns what fn returned; -ETIMEDOUT, -ECANCELED (and fn's work is then not known to be done),
- * WEFT_ELIMIT (offload_capacity), -EAGAIN (no thread), -ENOMEM, -EINVAL (no function), -EDEADLK
- * (in a callback).
+ * Runs fn(job, arg) on a thread of the pool and waits for it. arg is borrowed: on a cancel or
+ * time-out a job that has begun is told (weft_job_canceled_mt) and waited for, so arg may live on
+ * the caller's stack; one that has not begun is dropped. On a plain thread fn runs at once on that
+ * thread. fn must not call waiting weft functions of the loop's objects. Returns what fn returned;
+ * -ETIMEDOUT, -ECANCELED (and fn's work is then not known to be done), WEFT_ELIMIT
+ * (offload_capacity), -EAGAIN (no thread), -ENOMEM, -EINVAL (no function), -EDEADLK (in a
+ * callback).
  */
 WEFT_API WEFT_MUST_CHECK int weft_offload(weft_job_fn fn, void *arg, weft_deadline d);
 
 /*
  * The same with a copy of size bytes of *arg that belongs to the job: on a cancel or time-out the
- * caller goes on at once and the job is abandoned; when it ends, cleanup(arg copy) (may be NULL) runs
- * on the pool's thread. (After every -ETIMEDOUT or -ECANCELED cleanup runs exactly once: in the
- * caller, on *arg, when the task was cancelled before the job could be handed over.) Otherwise the copy, with what fn wrote to it, is copied back to *arg before
- * return (and cleanup does not run).
- * Returns as weft_offload; -EINVAL when size is 0 or over 64 KiB.
+ * caller goes on at once and the job is abandoned; when it ends, cleanup(arg copy) (may be NULL)
+ * runs on the pool's thread. (After every -ETIMEDOUT or -ECANCELED cleanup runs exactly once: in
+ * the caller, on *arg, when the task was cancelled before the job could be handed over.) Otherwise
+ * the copy, with what fn wrote to it, is copied back to *arg before return (and cleanup does not
+ * run). Returns as weft_offload; -EINVAL when size is 0 or over 64 KiB.
  */
 WEFT_API WEFT_MUST_CHECK int weft_offload_copy(weft_job_fn fn, void *arg, size_t size,
                                                void (*cleanup)(void *arg), weft_deadline d);

@@ -2,8 +2,8 @@
 #ifndef WEFT_PROTOCOL_H
 #define WEFT_PROTOCOL_H
 /*
- * Protocols: callbacks on the loop, made by a factory (Twisted, asyncio.Protocol). No task, no stack:
- * the smallest memory a connection.
+ * Protocols: callbacks on the loop, made by a factory (Twisted, asyncio.Protocol). No task, no
+ * stack: the smallest memory a connection.
  *
  * The transport is the weft_stream itself. In callbacks the calls of this header are used for it;
  * a call that would wait returns -EDEADLK. All callbacks of a connection run on its loop, one at a
@@ -21,24 +21,24 @@ struct weft_protocol {
     int (*made)(struct weft_stream *t, void *factory_arg);
     /* Bytes came; valid during the call. An error aborts the connection. */
     int (*data)(struct weft_stream *t, const void *data, size_t len, void *conn);
-    /* The peer has shut down its writing side. NULL, or returning 0: what is queued is sent, then the
-     * connection is closed. Returning 1 keeps our writing side open. */
+    /* The peer has shut down its writing side. NULL, or returning 0: what is queued is sent, then
+     * the connection is closed. Returning 1 keeps our writing side open. */
     int (*eof)(struct weft_stream *t, void *conn);
     /* The write buffer passed its mark; it drained below a quarter of it. */
     void (*paused)(struct weft_stream *t, void *conn);
     void (*resumed)(struct weft_stream *t, void *conn);
-    /* The end: 0 for a clean one, else the error. Free conn here. The group is not told: the end of a
-     * connection is not a failure of the others. */
+    /* The end: 0 for a clean one, else the error. Free conn here. The group is not told: the end of
+     * a connection is not a failure of the others. */
     void (*lost)(struct weft_stream *t, int error, void *conn);
 };
 
 struct weft_factory {
     const struct weft_protocol *protocol; /* borrowed for the server's life */
     void *arg;                            /* borrowed; what `made` gets */
-    size_t write_mark;    /* bytes: `paused` above; 0: 64 KiB */
-    size_t write_max;     /* bytes: a write beyond is refused with -ENOBUFS; 0: 16 x write_mark */
-    bool read_on_paused;  /* keep reading while writing is paused (default: reading pauses with it, so
-                             that a peer that never reads costs a bounded amount) */
+    size_t write_mark;                    /* bytes: `paused` above; 0: 64 KiB */
+    size_t write_max;    /* bytes: a write beyond is refused with -ENOBUFS; 0: 16 x write_mark */
+    bool read_on_paused; /* keep reading while writing is paused (default: reading pauses with it,
+                            so that a peer that never reads costs a bounded amount) */
 };
 
 /* --- The transport: calls for callbacks, that never wait ------------------------------------ */
@@ -48,8 +48,10 @@ WEFT_API void weft_transport_set(struct weft_stream *t, void *conn);
 WEFT_API void *weft_transport_get(const struct weft_stream *t);
 
 /* Queues bytes (copied). 0; -ENOBUFS above write_max (nothing is queued), WEFT_ECLOSED, -ENOMEM. */
-WEFT_API WEFT_MUST_CHECK int weft_transport_write(struct weft_stream *t, const void *buf, size_t len);
-WEFT_API WEFT_MUST_CHECK int weft_transport_writev(struct weft_stream *t, const struct iovec *iov, int n);
+WEFT_API WEFT_MUST_CHECK int weft_transport_write(struct weft_stream *t, const void *buf,
+                                                  size_t len);
+WEFT_API WEFT_MUST_CHECK int weft_transport_writev(struct weft_stream *t, const struct iovec *iov,
+                                                   int n);
 /* Bytes queued and not yet taken by the kernel. */
 WEFT_API size_t weft_transport_queued(const struct weft_stream *t);
 
@@ -76,17 +78,17 @@ WEFT_API void weft_transport_resume_producer(struct weft_stream *t);
 /* --- Between the models -------------------------------------------------------------------- */
 
 /*
- * Hands a stream that a task owns to a protocol of the group: made, then data for what was read ahead.
- * The stream belongs to the protocol from then on (*s is NULL). Returns 0 or a negative code, with
- * the stream still the caller's; -EBUSY when someone reads or writes it.
+ * Hands a stream that a task owns to a protocol of the group: made, then data for what was read
+ * ahead. The stream belongs to the protocol from then on (*s is NULL). Returns 0 or a negative
+ * code, with the stream still the caller's; -EBUSY when someone reads or writes it.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_attach(struct weft_group *g, struct weft_stream **s,
                                                   const struct weft_factory *f);
 
 /*
  * In a callback: takes the connection out of callback mode (no more callbacks, not even lost) and
- * hands the stream to a new task of group g, which runs handler(stream, arg) and closes it. Bytes of
- * the current `data` call that were not used (the last `unread`) are read first by the handler.
+ * hands the stream to a new task of group g, which runs handler(stream, arg) and closes it. Bytes
+ * of the current `data` call that were not used (the last `unread`) are read first by the handler.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_detach(struct weft_group *g, struct weft_stream *t,
                                                   size_t unread,
@@ -97,8 +99,9 @@ WEFT_API WEFT_MUST_CHECK int weft_protocol_detach(struct weft_group *g, struct w
 
 /*
  * Splits a connection's bytes into records of a framing (LineReceiver, NetstringReceiver,
- * Int16StringReceiver). Embed one in the connection's struct, init it in `made`, feed it from `data`,
- * fini it in `lost`. Memory: at most framing.max and its frame; none while no record is partly there.
+ * Int16StringReceiver). Embed one in the connection's struct, init it in `made`, feed it from
+ * `data`, fini it in `lost`. Memory: at most framing.max and its frame; none while no record is
+ * partly there.
  */
 struct weft_receiver {
     struct weft_framing framing;
@@ -107,8 +110,8 @@ struct weft_receiver {
     size_t partial_len, partial_cap, scanned;
 };
 WEFT_API void weft_receiver_init(struct weft_receiver *r, const struct weft_framing *f,
-                                 int (*record)(struct weft_stream *t, const void *record, size_t len,
-                                               void *conn));
+                                 int (*record)(struct weft_stream *t, const void *record,
+                                               size_t len, void *conn));
 /* Returns 0, what record returned when not 0, WEFT_ETOOLONG, WEFT_EPROTOCOL, -ENOMEM. */
 WEFT_API WEFT_MUST_CHECK int weft_receiver_feed(struct weft_receiver *r, struct weft_stream *t,
                                                 const void *data, size_t len, void *conn);
@@ -121,16 +124,16 @@ WEFT_API WEFT_MUST_CHECK int weft_transport_write_record(struct weft_stream *t,
 /* --- Calls that repeat, clients that return ------------------------------------------------- */
 
 struct weft_looping_call;
-/* Calls fn(arg) on the loop every period (no drift, missed ones are skipped), as a callback, until it
- * returns nonzero (a negative code reaches the group) or the group is cancelled. Member of g. */
+/* Calls fn(arg) on the loop every period (no drift, missed ones are skipped), as a callback, until
+ * it returns nonzero (a negative code reaches the group) or the group is cancelled. Member of g. */
 WEFT_API WEFT_MUST_CHECK int weft_looping_call_open(struct weft_looping_call **ret,
                                                     struct weft_group *g, int64_t period_ms,
                                                     int (*fn)(void *arg), void *arg);
 WEFT_API void weft_looping_call_close(struct weft_looping_call **c);
 
 /*
- * Connects a protocol once, as a member of g: `made`, or on failure `lost` with the error, t NULL and
- * the factory's arg as conn. Neither that nor the connection's end is an error of the group.
+ * Connects a protocol once, as a member of g: `made`, or on failure `lost` with the error, t NULL
+ * and the factory's arg as conn. Neither that nor the connection's end is an error of the group.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_dial(struct weft_group *g, const char *endpoint,
                                                 const struct weft_dial_options *o,
@@ -144,14 +147,16 @@ struct weft_reconnect_options {
     int max_retries;    /* in a row; 0: no limit. Then the error reaches the group */
     int64_t connect_ms; /* time-out of one attempt; 0: 10,000 */
     int64_t steady_ms;  /* a connection that lived so long resets the delay; 0: 1,000 */
-    /* Told of each change: connected (error 0) or down (error, delay until the next try). May be NULL. */
+    /* Told of each change: connected (error 0) or down (error, delay until the next try). May be
+     * NULL. */
     void (*state)(void *arg, bool connected, int error, int64_t delay_ms);
     void *state_arg;
 };
 struct weft_reconnector;
-/* A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g. */
-WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret, struct weft_group *g,
-                                                   const char *endpoint,
+/* A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret,
+                                                   struct weft_group *g, const char *endpoint,
                                                    const struct weft_reconnect_options *o,
                                                    const struct weft_factory *f);
 /* No more attempts; a live connection goes on until it ends. */

@@ -20,10 +20,11 @@ struct weft_group;
 typedef int (*weft_fn)(void *arg);
 
 struct weft_options {
-    const char *driver;       /* "uring", "epoll"; NULL: WEFT_DRIVER, else the best that the probe finds */
-    size_t stack_size;        /* bytes of a task's stack; 0: 32 KiB */
-    size_t max_tasks;         /* tasks at once on this loop; 0: 1,100,000 */
-    size_t post_capacity;     /* posts from other threads that may wait; 0: 4,096 */
+    const char *driver;   /* "uring", "epoll"; NULL: WEFT_DRIVER, else the best that the probe finds
+                           */
+    size_t stack_size;    /* bytes of a task's stack; 0: 32 KiB */
+    size_t max_tasks;     /* tasks at once on this loop; 0: 1,100,000 */
+    size_t post_capacity; /* posts from other threads that may wait; 0: 4,096 */
     unsigned offload_threads; /* size of the work pool; 0: 4 */
     size_t offload_capacity;  /* jobs that may wait for a thread of the pool; 0: 1,024 */
     int64_t watchdog_ms;      /* report a task that holds its loop longer; 0: off */
@@ -79,7 +80,8 @@ WEFT_API WEFT_MUST_CHECK int weft_loop_step(struct weft_loop *l, weft_deadline d
 /* The loop's root group, for weft_group_go from outside; its tasks run in weft_loop_step. */
 WEFT_API struct weft_group *weft_loop_group(struct weft_loop *l);
 
-/* Cancels what is left in the root group, runs the loop until it has ended, frees it. NULL is fine. */
+/* Cancels what is left in the root group, runs the loop until it has ended, frees it. NULL is fine.
+ */
 WEFT_API void weft_loop_close(struct weft_loop **l);
 
 /* Counters of the calling task's loop since it was opened. */

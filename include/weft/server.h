@@ -3,8 +3,8 @@
 #define WEFT_SERVER_H
 /*
  * Servers: accept connections at an endpoint and run a handler for each, in tasks or threads, or a
- * protocol's callbacks on the loop (socketserver, asyncio.start_server, Tornado's TCPServer, gevent's
- * StreamServer, Twisted's endpoint.listen).
+ * protocol's callbacks on the loop (socketserver, asyncio.start_server, Tornado's TCPServer,
+ * gevent's StreamServer, Twisted's endpoint.listen).
  *
  * A server is a member of a group: cancelling or closing the group ends it. Thread rule: its calls
  * belong to the flow that opened the group.
@@ -29,20 +29,20 @@ enum weft_error_policy {
 
 struct weft_server_options {
     enum weft_model model;
-    int workers;               /* loops, each with a thread of its own; 0: the current loop (1 on a plain
-                                  thread). At most 256. With WEFT_THREADS: accepting threads */
-    int max_connections;       /* at once, in all; 0: 10,000. Beyond, accept waits */
-    int max_per_peer;          /* at once from one IP address; 0: no limit. Beyond: closed at once */
-    int backlog;               /* 0: 4,096 */
-    int64_t first_byte_ms;     /* a connection that sends nothing so long is aborted; 0: never */
-    int64_t idle_ms;           /* no byte in or out so long: aborted; 0: never */
-    int64_t write_ms;          /* a blocked write makes no progress so long: aborted; 0: 60,000 */
-    int64_t drain_ms;          /* on a cancel of the group or weft_server_drain, connections may go on so
-                                  long before they are cancelled; 0: a cancel is immediate, and drain
-                                  gets 5,000 */
-    size_t write_buffer;       /* a connection's bound for joined writes; 0: 64 KiB */
+    int workers;         /* loops, each with a thread of its own; 0: the current loop (1 on a plain
+                            thread). At most 256. With WEFT_THREADS: accepting threads */
+    int max_connections; /* at once, in all; 0: 10,000. Beyond, accept waits */
+    int max_per_peer;    /* at once from one IP address; 0: no limit. Beyond: closed at once */
+    int backlog;         /* 0: 4,096 */
+    int64_t first_byte_ms; /* a connection that sends nothing so long is aborted; 0: never */
+    int64_t idle_ms;       /* no byte in or out so long: aborted; 0: never */
+    int64_t write_ms;      /* a blocked write makes no progress so long: aborted; 0: 60,000 */
+    int64_t drain_ms;    /* on a cancel of the group or weft_server_drain, connections may go on so
+                            long before they are cancelled; 0: a cancel is immediate, and drain
+                            gets 5,000 */
+    size_t write_buffer; /* a connection's bound for joined writes; 0: 64 KiB */
     bool v6_only;
-    int unix_mode;             /* 0: 0600 */
+    int unix_mode; /* 0: 0600 */
     enum weft_error_policy errors;
     /* Called on the connection's loop or thread when its handler returned an error. May be NULL. */
     void (*failed)(void *arg, const struct weft_address *peer, int error);
@@ -50,8 +50,8 @@ struct weft_server_options {
     const struct weft_options *loop; /* of the workers' loops; NULL: defaults, the current driver */
 };
 
-/* Serves one connection. The stream is closed (aborted, when it returns an error) after it returns; the
- * handler may also weft_close and NULL it itself through weft_server_take. */
+/* Serves one connection. The stream is closed (aborted, when it returns an error) after it returns;
+ * the handler may also weft_close and NULL it itself through weft_server_take. */
 typedef int (*weft_handler)(struct weft_stream *s, void *arg);
 
 /*
@@ -64,8 +64,8 @@ WEFT_API WEFT_MUST_CHECK int weft_serve(struct weft_group *g, const char *endpoi
 
 /*
  * The same with a protocol factory (f: copied). With WEFT_PROTOCOLS, and no handler would do, its
- * callbacks run on the loop; with WEFT_TASKS or WEFT_THREADS the same callbacks are run by a task or
- * thread for each connection, where they may also wait.
+ * callbacks run on the loop; with WEFT_TASKS or WEFT_THREADS the same callbacks are run by a task
+ * or thread for each connection, where they may also wait.
  */
 WEFT_API WEFT_MUST_CHECK int weft_serve_protocol(struct weft_group *g, const char *endpoint,
                                                  const struct weft_server_options *o,
@@ -75,7 +75,8 @@ WEFT_API WEFT_MUST_CHECK int weft_serve_protocol(struct weft_group *g, const cha
 
 struct weft_server;
 
-/* As the two above (one of handler and f is NULL). *ret is borrowed: it lives as long as its group. */
+/* As the two above (one of handler and f is NULL). *ret is borrowed: it lives as long as its group.
+ */
 WEFT_API WEFT_MUST_CHECK int weft_server_open(struct weft_server **ret, struct weft_group *g,
                                               const char *endpoint,
                                               const struct weft_server_options *o,
@@ -93,19 +94,20 @@ struct weft_server_stats {
     uint64_t timed_out;
     uint64_t backoffs; /* times that accept paused for want of descriptors or memory */
     uint64_t bytes_in, bytes_out;
-    uint64_t reads;    /* reading operations that brought bytes: messages, for an echo at one a time */
+    uint64_t reads; /* reading operations that brought bytes: messages, for an echo at one a time */
 };
 /* May be called from any thread. */
 WEFT_API void weft_server_stats_mt(const struct weft_server *s, struct weft_server_stats *ret);
 
 /*
- * Stops accepting, serves what the kernel has accepted already, lets connections go on until they end or
- * d passes, then cancels the rest and ends the server. Waits. Returns 0, or -ETIMEDOUT when some
- * had to be cut off.
+ * Stops accepting, serves what the kernel has accepted already, lets connections go on until they
+ * end or d passes, then cancels the rest and ends the server. Waits. Returns 0, or -ETIMEDOUT when
+ * some had to be cut off.
  */
 WEFT_API WEFT_MUST_CHECK int weft_server_drain(struct weft_server *s, weft_deadline d);
 
-/* In a handler: true once the server drains, so that a long conversation can end at a good point. */
+/* In a handler: true once the server drains, so that a long conversation can end at a good point.
+ */
 WEFT_API bool weft_stream_draining(const struct weft_stream *s);
 
 WEFT_END_DECLS

@@ -17,8 +17,8 @@ struct weft_signals;
  * From now on the listed signals (0-terminated, at most 16) are queued here instead of taking their
  * default effect; several objects may watch one signal, each gets it. weft_signals_close restores
  * the disposition that was found when the last watcher goes.
- * Returns 0, -EINVAL (a signal that cannot be caught or is a fault; none, or more than 16), -EMFILE,
- * -ENOMEM. See sigaction(2).
+ * Returns 0, -EINVAL (a signal that cannot be caught or is a fault; none, or more than 16),
+ * -EMFILE, -ENOMEM. See sigaction(2).
  */
 WEFT_API WEFT_MUST_CHECK int weft_signals_open(struct weft_signals **ret, const int *signals);
 /*
@@ -35,12 +35,12 @@ enum weft_pipe_mode {
 };
 
 struct weft_process_options {
-    const char *const *argv;  /* NULL-terminated; argv[0] is looked up in PATH. Required */
-    const char *const *env;   /* NULL: the parent's */
-    const char *directory;    /* NULL: the parent's */
+    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH. Required */
+    const char *const *env;  /* NULL: the parent's */
+    const char *directory;   /* NULL: the parent's */
     enum weft_pipe_mode in, out, err;
-    int kill_signal;          /* sent when the waiter is cancelled; 0: SIGTERM */
-    int64_t kill_after_ms;    /* then SIGKILL; 0: 2,000 */
+    int kill_signal;       /* sent when the waiter is cancelled; 0: SIGTERM */
+    int64_t kill_after_ms; /* then SIGKILL; 0: 2,000 */
 };
 
 struct weft_process;
@@ -65,7 +65,8 @@ WEFT_API void weft_process_close_in(struct weft_process *p); /* flushes first, s
  * kill_after_ms under a shield, kills, reaps, and returns -ECANCELED; a time-out only returns.
  * -EBUSY, WEFT_ETHREAD, WEFT_ECLOSED as weft_signals_wait; -ECHILD when someone else has reaped it.
  */
-WEFT_API WEFT_MUST_CHECK int weft_process_wait(struct weft_process *p, int *status, weft_deadline d);
+WEFT_API WEFT_MUST_CHECK int weft_process_wait(struct weft_process *p, int *status,
+                                               weft_deadline d);
 WEFT_API WEFT_MUST_CHECK int weft_process_kill(struct weft_process *p, int signal);
 
 /* Kills it if it still runs, reaps, closes the pipes, frees. NULL is fine. */

@@ -27,11 +27,11 @@ struct weft_stream;
 /* --- Making streams ------------------------------------------------------------------------ */
 
 struct weft_dial_options {
-    const char *bind;       /* endpoint to bind the local side to; NULL: the system chooses */
-    bool no_delay_off;      /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
-    int keepalive_s;        /* > 0: TCP keep-alive after so many idle seconds */
-    int user_timeout_ms;    /* > 0: TCP_USER_TIMEOUT, tcp(7) */
-    size_t write_buffer;    /* bytes of joined writes that may wait; 0: 64 KiB */
+    const char *bind;    /* endpoint to bind the local side to; NULL: the system chooses */
+    bool no_delay_off;   /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
+    int keepalive_s;     /* > 0: TCP keep-alive after so many idle seconds */
+    int user_timeout_ms; /* > 0: TCP_USER_TIMEOUT, tcp(7) */
+    size_t write_buffer; /* bytes of joined writes that may wait; 0: 64 KiB */
 };
 
 /*
@@ -55,7 +55,8 @@ WEFT_API WEFT_MUST_CHECK int weft_stream_from_fd(struct weft_stream **ret, int f
 
 /* --- Reading ------------------------------------------------------------------------------- */
 
-/* Some bytes, at least 1 and at most cap; 0 at the clean end of the stream. -EBUSY, -ECONNRESET... */
+/* Some bytes, at least 1 and at most cap; 0 at the clean end of the stream. -EBUSY, -ECONNRESET...
+ */
 WEFT_API WEFT_MUST_CHECK ssize_t weft_read(struct weft_stream *s, void *buf, size_t cap,
                                            weft_deadline d);
 
@@ -72,19 +73,22 @@ WEFT_API WEFT_MUST_CHECK ssize_t weft_read_until(struct weft_stream *s, void *bu
                                                  char delim, weft_deadline d);
 
 /*
- * Without a copy and without a buffer of the caller's: waits until at least one byte is there, points
- * *data at what is buffered and returns how much, 0 at the end. The bytes are valid until the next
- * reading call; weft_consume takes n of them off. An idle stream in weft_peek holds no buffer.
+ * Without a copy and without a buffer of the caller's: waits until at least one byte is there,
+ * points *data at what is buffered and returns how much, 0 at the end. The bytes are valid until
+ * the next reading call; weft_consume takes n of them off. An idle stream in weft_peek holds no
+ * buffer.
  */
-WEFT_API WEFT_MUST_CHECK ssize_t weft_peek(struct weft_stream *s, const void **data, weft_deadline d);
-/* As weft_peek, but waits for at least min bytes (at most 64 KiB). WEFT_EEOF when the end comes first. */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_peek(struct weft_stream *s, const void **data,
+                                           weft_deadline d);
+/* As weft_peek, but waits for at least min bytes (at most 64 KiB). WEFT_EEOF when the end comes
+ * first. */
 WEFT_API WEFT_MUST_CHECK ssize_t weft_peek_min(struct weft_stream *s, const void **data, size_t min,
                                                weft_deadline d);
 WEFT_API void weft_consume(struct weft_stream *s, size_t n);
 
 /*
- * The next record of a framing (line, netstring, length prefix), without its frame. *record points into
- * the stream's buffer, valid until the next reading call. Returns 1 with a record, 0 at the
+ * The next record of a framing (line, netstring, length prefix), without its frame. *record points
+ * into the stream's buffer, valid until the next reading call. Returns 1 with a record, 0 at the
  * clean end, WEFT_EEOF within a record, WEFT_ETOOLONG, WEFT_EPROTOCOL.
  */
 WEFT_API WEFT_MUST_CHECK int weft_read_record(struct weft_stream *s, const struct weft_framing *f,
@@ -93,10 +97,10 @@ WEFT_API WEFT_MUST_CHECK int weft_read_record(struct weft_stream *s, const struc
 /* --- Writing ------------------------------------------------------------------------------- */
 
 /*
- * All of it, or an error. On a loop small writes are joined: they go to the kernel at the end of the
- * loop's turn, and the writer waits only above the stream's bound. What a joined write could not
- * deliver is reported by the next write, weft_flush or weft_close.
- * Returns 0, -EPIPE, -ECONNRESET, WEFT_EPOISONED, WEFT_ECLOSED (shut down on this side), -EBUSY.
+ * All of it, or an error. On a loop small writes are joined: they go to the kernel at the end of
+ * the loop's turn, and the writer waits only above the stream's bound. What a joined write could
+ * not deliver is reported by the next write, weft_flush or weft_close. Returns 0, -EPIPE,
+ * -ECONNRESET, WEFT_EPOISONED, WEFT_ECLOSED (shut down on this side), -EBUSY.
  */
 WEFT_API WEFT_MUST_CHECK int weft_write(struct weft_stream *s, const void *buf, size_t len,
                                         weft_deadline d);
@@ -104,11 +108,11 @@ WEFT_API WEFT_MUST_CHECK int weft_writev(struct weft_stream *s, const struct iov
                                          weft_deadline d);
 WEFT_API WEFT_MUST_CHECK int weft_write_record(struct weft_stream *s, const struct weft_framing *f,
                                                const void *record, size_t len, weft_deadline d);
-WEFT_API WEFT_PRINTF(3, 4) WEFT_MUST_CHECK int weft_printf(struct weft_stream *s, weft_deadline d,
-                                                           const char *fmt, ...);
+WEFT_API WEFT_PRINTF(3, 4) WEFT_MUST_CHECK
+    int weft_printf(struct weft_stream *s, weft_deadline d, const char *fmt, ...);
 
-/* len bytes of the file fd from *offset on (advanced by what was sent), sendfile(2). WEFT_EEOF when the
- * file is shorter. On streams without a socket it reads and writes. */
+/* len bytes of the file fd from *offset on (advanced by what was sent), sendfile(2). WEFT_EEOF when
+ * the file is shorter. On streams without a socket it reads and writes. */
 WEFT_API WEFT_MUST_CHECK int weft_sendfile(struct weft_stream *s, int fd, off_t *offset, size_t len,
                                            weft_deadline d);
 
@@ -133,8 +137,10 @@ WEFT_API void weft_abort(struct weft_stream **s);
 /* --- Facts --------------------------------------------------------------------------------- */
 
 /* 0, or -ENOTCONN and the like; a pipe has no address: -EOPNOTSUPP. */
-WEFT_API WEFT_MUST_CHECK int weft_stream_peer(const struct weft_stream *s, struct weft_address *ret);
-WEFT_API WEFT_MUST_CHECK int weft_stream_local(const struct weft_stream *s, struct weft_address *ret);
+WEFT_API WEFT_MUST_CHECK int weft_stream_peer(const struct weft_stream *s,
+                                              struct weft_address *ret);
+WEFT_API WEFT_MUST_CHECK int weft_stream_local(const struct weft_stream *s,
+                                               struct weft_address *ret);
 WEFT_API uint64_t weft_stream_bytes_in(const struct weft_stream *s);
 WEFT_API uint64_t weft_stream_bytes_out(const struct weft_stream *s);
 /* The descriptor for setsockopt(2) and the like, still owned by the stream; -1 when it has none. */
@@ -156,10 +162,11 @@ WEFT_API WEFT_MUST_CHECK int weft_stream_detach(struct weft_stream **s, void *un
 /* Sends one byte with n descriptors over a Unix socket (SCM_RIGHTS, unix(7)); n at most 64. */
 WEFT_API WEFT_MUST_CHECK int weft_send_fds(struct weft_stream *s, const int *fds, size_t n,
                                            weft_deadline d);
-/* Receives them; *n: room in, number out. They are close-on-exec and owned by the caller. Returns 1,
- * or 0 at the end of the stream. When more come than there is room for, all are closed: -EMSGSIZE.
- * -EINVAL when bytes were read ahead (with which descriptors may have been lost), WEFT_EPROTOCOL for a
- * byte without descriptors, which stays in the stream; -EOPNOTSUPP off Unix sockets. */
+/* Receives them; *n: room in, number out. They are close-on-exec and owned by the caller. Returns
+ * 1, or 0 at the end of the stream. When more come than there is room for, all are closed:
+ * -EMSGSIZE. -EINVAL when bytes were read ahead (with which descriptors may have been lost),
+ * WEFT_EPROTOCOL for a byte without descriptors, which stays in the stream; -EOPNOTSUPP off Unix
+ * sockets. */
 WEFT_API WEFT_MUST_CHECK int weft_recv_fds(struct weft_stream *s, int *fds, size_t *n,
                                            weft_deadline d);
 

@@ -23,15 +23,15 @@ enum weft_tree_flags {
  * Prints the tree of one loop; on the loop's own thread. Called in a task, it lets ready tasks run
  * first, and is no cancellation point. Returns 0, WEFT_ETHREAD, -EDEADLK (a nested loop runs).
  */
-WEFT_API WEFT_MUST_CHECK int weft_loop_tree(struct weft_loop *l, unsigned flags, weft_tree_sink sink,
-                                            void *arg);
+WEFT_API WEFT_MUST_CHECK int weft_loop_tree(struct weft_loop *l, unsigned flags,
+                                            weft_tree_sink sink, void *arg);
 
 /*
  * Asks the process with that id for its trees. Waits. Returns 0, -ENOENT (no such process, or it
  * has no visible loop), -EACCES, -ETIMEDOUT.
  */
-WEFT_API WEFT_MUST_CHECK int weft_tree_fetch(int pid, unsigned flags, weft_tree_sink sink, void *arg,
-                                             weft_deadline d);
+WEFT_API WEFT_MUST_CHECK int weft_tree_fetch(int pid, unsigned flags, weft_tree_sink sink,
+                                             void *arg, weft_deadline d);
 
 WEFT_END_DECLS
 #endif

@@ -3,7 +3,8 @@
 #define WEFT_UDP_H
 /*
  * UDP sockets: datagrams, one at a time or in batches. Connected (weft_udp_dial) or not
- * (weft_udp_open). Thread rule and cancellation as for streams; one receiver and one sender at a time.
+ * (weft_udp_open). Thread rule and cancellation as for streams; one receiver and one sender at a
+ * time.
  */
 #include <weft/stream.h>
 
@@ -16,7 +17,8 @@ struct weft_udp_options {
     bool broadcast;
     int receive_buffer; /* bytes, SO_RCVBUF; 0: the system's */
     int send_buffer;    /* bytes, SO_SNDBUF; 0: the system's */
-    bool segment;       /* join equal datagrams to one peer by UDP_SEGMENT and UDP_GRO where the kernel can */
+    bool segment; /* join equal datagrams to one peer by UDP_SEGMENT and UDP_GRO where the kernel
+                     can */
 };
 
 /* Bound to an endpoint (udp://127.0.0.1:0 for any port). Errors as weft_listen. */
@@ -48,17 +50,20 @@ struct weft_datagram {
 #define WEFT_UDP_BATCH_MAX 64
 
 /* Waits for at least one, takes what is there up to n: recvmmsg(2). Returns how many. */
-WEFT_API WEFT_MUST_CHECK int weft_udp_recv_batch(struct weft_udp *u, struct weft_datagram *dg, int n,
-                                                 weft_deadline d);
-/* Sends all n, sendmmsg(2). Returns how many went out before the first error, or that error if none. */
-WEFT_API WEFT_MUST_CHECK int weft_udp_send_batch(struct weft_udp *u, struct weft_datagram *dg, int n,
-                                                 weft_deadline d);
+WEFT_API WEFT_MUST_CHECK int weft_udp_recv_batch(struct weft_udp *u, struct weft_datagram *dg,
+                                                 int n, weft_deadline d);
+/* Sends all n, sendmmsg(2). Returns how many went out before the first error, or that error if
+ * none. */
+WEFT_API WEFT_MUST_CHECK int weft_udp_send_batch(struct weft_udp *u, struct weft_datagram *dg,
+                                                 int n, weft_deadline d);
 
 /* Joins or leaves a multicast group; interface by name, NULL: the system's choice. */
-WEFT_API WEFT_MUST_CHECK int weft_udp_join(struct weft_udp *u, const char *group, const char *interface);
+WEFT_API WEFT_MUST_CHECK int weft_udp_join(struct weft_udp *u, const char *group,
+                                           const char *interface);
 WEFT_API WEFT_MUST_CHECK int weft_udp_leave(struct weft_udp *u, const char *group,
                                             const char *interface);
-/* Hop limit and loopback of multicast sent from here; the interface it leaves by (NULL: default). */
+/* Hop limit and loopback of multicast sent from here; the interface it leaves by (NULL: default).
+ */
 WEFT_API WEFT_MUST_CHECK int weft_udp_multicast(struct weft_udp *u, int hops, bool loop,
                                                 const char *interface);
 

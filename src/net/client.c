@@ -31,7 +31,7 @@ struct weft_reconnector {
     struct weft__attached attached; /* freed with the group: the handle is borrowed */
     struct weft_loop *loop;
     struct weft_group *group;
-    struct weft__factory_ref *factory; /* with `watched` around the user's protocol */
+    struct weft__factory_ref *factory;    /* with `watched` around the user's protocol */
     const struct weft_protocol *protocol; /* the user's */
     void *factory_arg;
     struct weft_protocol watched;
@@ -45,10 +45,10 @@ struct weft_reconnector {
     bool stop;
     bool canceled;
     bool timed_out;
-    bool busy;       /* op is under way */
+    bool busy; /* op is under way */
     int retries;
     int64_t delay_ms;
-    int64_t up_ns;   /* when the connection was made */
+    int64_t up_ns; /* when the connection was made */
     int result;
     struct weft_stream *connection; /* NULL: none */
     uint64_t random;
@@ -104,7 +104,8 @@ static void down(struct weft_reconnector *r, int error)
         weft__loop_alarm(r->loop, &r->alarm, weft_after_ms(delay).ns);
 }
 
-/* --- The user's protocol, watched ----------------------------------------------------------------------- */
+/* --- The user's protocol, watched
+ * ----------------------------------------------------------------------- */
 
 static int watched_made(struct weft_stream *t, void *arg)
 {
@@ -134,7 +135,8 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
         down(r, error);
 }
 
-/* --- Connecting ---------------------------------------------------------------------------------------------- */
+/* --- Connecting
+ * ---------------------------------------------------------------------------------------------- */
 
 static void failed(struct weft_reconnector *r, int error)
 {
@@ -187,11 +189,11 @@ static void attempt(struct weft_reconnector *r)
         return;
     }
     r->fd = fd;
-    r->op = (struct weft__op){.kind = WEFT__OP_CONNECT,
-                              .fd = fd,
-                              .done = connect_done,
-                              .u.connect = {(const struct sockaddr *)&r->target.address.sa,
-                                            r->target.address.len}};
+    r->op = (struct weft__op){
+        .kind = WEFT__OP_CONNECT,
+        .fd = fd,
+        .done = connect_done,
+        .u.connect = {(const struct sockaddr *)&r->target.address.sa, r->target.address.len}};
     r->busy = true;
     if (weft__sys_submit(r->loop->sys, &r->op))
         connect_done(&r->op);
@@ -264,7 +266,9 @@ static const struct weft__member_class client_class = {
     .tree = tree,
 };
 
-/* --- Opening --------------------------------------------------------------------------------------------------- */
+/* --- Opening
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void attached_free(struct weft__attached *a)
 {
@@ -339,8 +343,9 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
     return 0;
 }
 
-int weft_protocol_dial(struct weft_group *g, const char *endpoint, const struct weft_dial_options *o,
-                       const struct weft_factory *f, int64_t timeout_ms)
+int weft_protocol_dial(struct weft_group *g, const char *endpoint,
+                       const struct weft_dial_options *o, const struct weft_factory *f,
+                       int64_t timeout_ms)
 {
     struct weft_reconnect_options options = {.connect_ms = timeout_ms};
     return client_open(NULL, g, endpoint, o, &options, f, true);

@@ -2,8 +2,8 @@
 #ifndef WEFT__NET_DIAL_H
 #define WEFT__NET_DIAL_H
 /*
- * The steps of dialling (floor 3), for weft_dial, which waits, and for the clients in callback mode, which do
- * not: target, socket, connect (an operation), settle.
+ * The steps of dialling (floor 3), for weft_dial, which waits, and for the clients in callback
+ * mode, which do not: target, socket, connect (an operation), settle.
  */
 #include <weft/stream.h>
 

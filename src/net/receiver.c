@@ -38,8 +38,8 @@ static int keep(struct weft_receiver *r, const void *data, size_t len)
 }
 
 /* Completes the record that is partly there. Returns how much of data it took. */
-static ssize_t complete(struct weft_receiver *r, struct weft_stream *t, const void *data, size_t len,
-                        void *conn)
+static ssize_t complete(struct weft_receiver *r, struct weft_stream *t, const void *data,
+                        size_t len, void *conn)
 {
     const void *record;
     size_t record_len, took = 0;
@@ -57,8 +57,8 @@ static ssize_t complete(struct weft_receiver *r, struct weft_stream *t, const vo
         if (err < 0)
             return err;
         took += more;
-        ssize_t n = weft_framing_decode(&r->framing, r->partial, r->partial_len, &r->scanned, &record,
-                                        &record_len);
+        ssize_t n = weft_framing_decode(&r->framing, r->partial, r->partial_len, &r->scanned,
+                                        &record, &record_len);
         if (n < 0)
             return n;
         if (n > 0) {

@@ -2,8 +2,8 @@
 /*
  * Servers: opening with their workers, counting, draining.
  *
- * Floor 3. Sockets are bound by the caller, before anything runs, so that errors are the call's result;
- * workers then run by themselves. Invariants as in net/server.h.
+ * Floor 3. Sockets are bound by the caller, before anything runs, so that errors are the call's
+ * result; workers then run by themselves. Invariants as in net/server.h.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,7 +19,8 @@
 #define BACKLOG_DEFAULT 4096
 #define WRITE_MS_DEFAULT 60000
 
-/* --- Peers ------------------------------------------------------------------------------------------ */
+/* --- Peers
+ * ------------------------------------------------------------------------------------------ */
 
 static size_t bucket(const struct weft_address *a)
 {
@@ -85,7 +86,8 @@ void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* --- Opening ------------------------------------------------------------------------------------------- */
+/* --- Opening
+ * ------------------------------------------------------------------------------------------- */
 
 static void server_free(struct weft__attached *a)
 {
@@ -198,7 +200,8 @@ static int peers_open(struct weft_server *s)
     return 0;
 }
 
-/* --- Workers with a loop and thread of their own -------------------------------------------------------- */
+/* --- Workers with a loop and thread of their own
+ * -------------------------------------------------------- */
 
 /* One that never began closes its listener, where the kernel would queue connections for nobody. */
 static void never_began(struct weft__worker *w)
@@ -244,12 +247,11 @@ static int start_workers(struct weft_server *s)
     if (s->workers[0].here)
         return weft__worker_start(&s->workers[0], s->group);
     for (int i = 0; i < s->n_workers && err == 0; i++) {
-        err = weft__thread_spawn(s->group,
-                                 &(struct weft__spawn){.fn = worker_thread,
-                                                       .arg = &s->workers[i],
-                                                       .name = "worker",
-                                                       .site = s->endpoint},
-                                 NULL);
+        err = weft__thread_spawn(
+            s->group,
+            &(struct weft__spawn){
+                .fn = worker_thread, .arg = &s->workers[i], .name = "worker", .site = s->endpoint},
+            NULL);
         if (err < 0) { /* those that run already end; the rest never began */
             pthread_mutex_lock(&s->lock);
             s->workers_live -= (size_t)(s->n_workers - i);
@@ -322,7 +324,9 @@ int weft_serve_protocol(struct weft_group *g, const char *endpoint,
     return weft_server_open(NULL, g, endpoint, o, NULL, NULL, f);
 }
 
-/* --- Facts ------------------------------------------------------------------------------------------------ */
+/* --- Facts
+ * ------------------------------------------------------------------------------------------------
+ */
 
 int weft_server_endpoint(const struct weft_server *s, char *buf, size_t cap)
 {
@@ -360,7 +364,9 @@ bool weft_stream_draining(const struct weft_stream *s)
     return w != NULL && atomic_load_explicit(&w->server->draining, memory_order_relaxed);
 }
 
-/* --- Draining ----------------------------------------------------------------------------------------------- */
+/* --- Draining
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void waiter_wake(struct weft__remote *r)
 {

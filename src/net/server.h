@@ -4,12 +4,13 @@
 /*
  * Servers from the inside (floor 3).
  *
- * A server is shared by its workers. A worker of a loop is a member of a group on that loop: it accepts,
- * holds its connections in a group of its own, and leaves when it has stopped accepting and the last
- * connection has ended. With the thread model one supervising thread does the same in blocking style.
+ * A server is shared by its workers. A worker of a loop is a member of a group on that loop: it
+ * accepts, holds its connections in a group of its own, and leaves when it has stopped accepting
+ * and the last connection has ended. With the thread model one supervising thread does the same in
+ * blocking style.
  *
- * Invariants: a server lives as long as the group it was opened in; what several threads touch in it
- * is atomic or under its lock.
+ * Invariants: a server lives as long as the group it was opened in; what several threads touch in
+ * it is atomic or under its lock.
  */
 #include <weft/channel.h>
 #include <weft/server.h>
@@ -35,7 +36,7 @@ struct weft__peer {
 #define WEFT__PEER_BUCKETS 1024
 
 struct weft_server {
-    struct weft__attached attached; /* to the group; frees it */
+    struct weft__attached attached;     /* to the group; frees it */
     struct weft_server_options options; /* with defaults filled in */
     struct weft_options loop_options;
     char endpoint[WEFT_ENDPOINT_MAX];
@@ -45,16 +46,16 @@ struct weft_server {
     weft_handler handler;
     void *arg;
     struct weft_factory factory;
-    bool protocol;              /* factory is set */
+    bool protocol; /* factory is set */
     struct weft_group *group;
-    struct weft_loop *home;     /* of the group; NULL: a plain thread's */
+    struct weft_loop *home; /* of the group; NULL: a plain thread's */
 
-    pthread_mutex_t lock;       /* guards from here to peers */
-    struct weft__wait *waiter;  /* in drain */
-    struct weft__remote wake;   /* to the waiter's loop */
+    pthread_mutex_t lock;      /* guards from here to peers */
+    struct weft__wait *waiter; /* in drain */
+    struct weft__remote wake;  /* to the waiter's loop */
     size_t workers_live;
-    bool cut_off;               /* a connection had to be cancelled */
-    struct weft__list *peers;   /* WEFT__PEER_BUCKETS lists, when max_per_peer is set */
+    bool cut_off;             /* a connection had to be cancelled */
+    struct weft__list *peers; /* WEFT__PEER_BUCKETS lists, when max_per_peer is set */
 
     _Atomic bool draining;
     _Atomic int64_t drain_until_ns;
@@ -74,28 +75,28 @@ struct weft_server {
 struct weft__worker {
     struct weft_server *server;
     int index;
-    bool here;                  /* on the loop of the server's group, without a thread */
-    bool entered;               /* its loop has begun to run it */
-    int fd;                     /* its listener; -1: connections are handed to it */
-    struct weft_loop *loop;     /* under server->lock for others */
-    bool running;               /* likewise: posts may go to it */
+    bool here;              /* on the loop of the server's group, without a thread */
+    bool entered;           /* its loop has begun to run it */
+    int fd;                 /* its listener; -1: connections are handed to it */
+    struct weft_loop *loop; /* under server->lock for others */
+    bool running;           /* likewise: posts may go to it */
     struct weft__member member;
     struct weft_group conns;
     struct weft__factory_ref *factory;
     struct weft__op accept;
-    struct weft__alarm retry;   /* after a back-off */
-    struct weft__alarm sweep;   /* looks for idle connections */
-    struct weft__alarm cut;     /* the end of a drain */
-    struct weft__remote drain;  /* posted by weft_server_drain */
+    struct weft__alarm retry;  /* after a back-off */
+    struct weft__alarm sweep;  /* looks for idle connections */
+    struct weft__alarm cut;    /* the end of a drain */
+    struct weft__remote drain; /* posted by weft_server_drain */
     _Atomic bool drain_posted;
     struct weft__run leaving;
-    bool accepting;             /* the operation is under way */
-    bool pausing;               /* ... and is being cancelled */
-    bool stopping;              /* accepts no more */
-    bool stopped;               /* the listener is closed */
-    bool left;                  /* `leaving` is on its way */
-    _Atomic int error;          /* with WEFT_ERRORS_STOP, the first */
-    int64_t cut_at;             /* the end of the drain; 0: none */
+    bool accepting;    /* the operation is under way */
+    bool pausing;      /* ... and is being cancelled */
+    bool stopping;     /* accepts no more */
+    bool stopped;      /* the listener is closed */
+    bool left;         /* `leaving` is on its way */
+    _Atomic int error; /* with WEFT_ERRORS_STOP, the first */
+    int64_t cut_at;    /* the end of the drain; 0: none */
     int64_t backoff_ns;
     size_t max_connections;
     _Atomic uint64_t live;
@@ -107,10 +108,11 @@ struct weft__conn {
     struct weft__worker *worker;
     struct weft_stream *stream; /* NULL: given away or closed by the handler */
     struct weft__peer *peer;
-    struct weft__pull *pull;    /* callbacks run by this flow; see pull.c */
+    struct weft__pull *pull; /* callbacks run by this flow; see pull.c */
 };
 
-/* --- worker.c: connections, accepting, limits ------------------------------------------------------ */
+/* --- worker.c: connections, accepting, limits
+ * ------------------------------------------------------ */
 
 extern const struct weft__member_class weft__worker_class;
 /* Begins to accept. */
@@ -129,7 +131,8 @@ bool weft__accept_exhausted(int err);
 /* ... or for a reason that concerns one connection only. */
 bool weft__accept_passing(int err);
 
-/* --- worker_life.c: start, drain, end ---------------------------------------------------------------- */
+/* --- worker_life.c: start, drain, end
+ * ---------------------------------------------------------------- */
 
 /* Starts it on the current loop as a member of g. */
 int weft__worker_start(struct weft__worker *w, struct weft_group *g);
@@ -146,7 +149,8 @@ void weft__tree_transport(struct weft__member *m, struct weft__printer *p);
 /* For a connection in the task model: bytes, label, peer. */
 void weft__tree_conn_note(const struct weft__flow *f, char *buf, size_t cap);
 
-/* --- server.c ------------------------------------------------------------------------------------------ */
+/* --- server.c
+ * ------------------------------------------------------------------------------------------ */
 
 /* A worker is done with the server. */
 void weft__server_worker_gone(struct weft__worker *w);
@@ -154,11 +158,13 @@ void weft__server_worker_gone(struct weft__worker *w);
 bool weft__server_admit(struct weft_server *s, int fd, struct weft__peer **peer);
 void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
 
-/* --- server_threads.c ------------------------------------------------------------------------------------ */
+/* --- server_threads.c
+ * ------------------------------------------------------------------------------------ */
 
 int weft__server_threads_start(struct weft_server *s);
 
-/* --- pull.c: a protocol's callbacks run by a task or thread ------------------------------------------------ */
+/* --- pull.c: a protocol's callbacks run by a task or thread
+ * ------------------------------------------------ */
 
 struct weft__pull {
     const struct weft_factory *factory;
@@ -172,7 +178,8 @@ int weft__pull_produce(struct weft_stream *s, weft_producer fn, void *arg);
 /* The pull state of a stream that is not in callback mode; asserts that there is one. */
 struct weft__pull *weft__pull_of(const struct weft_stream *s);
 
-/* --- listener.c -------------------------------------------------------------------------------------------- */
+/* --- listener.c
+ * -------------------------------------------------------------------------------------------- */
 
 struct weft__listen {
     int backlog;

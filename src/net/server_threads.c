@@ -25,7 +25,7 @@ static int conn_main(void *arg)
     c->stream->conn = c;
     weft__conn_serve(c);
     int err = weft_channel_recv_nowait(s->slots, &slot);
-    (void)err; /* its own place, which is there */
+    (void)err;                                /* its own place, which is there */
     if (atomic_load(&c->worker->error) < 0) { /* WEFT_ERRORS_STOP */
         pthread_mutex_lock(&s->lock);
         if (s->acceptors != NULL)
@@ -134,7 +134,8 @@ static void drain(struct weft_server *s)
         until = WEFT_NOW;
     else if (atomic_exchange(&s->draining, true))
         until = (weft_deadline){atomic_load(&s->drain_until_ns)};
-    int64_t left_ms = until.ns == INT64_MAX ? INT64_MAX / 4000000 : weft_left_ns(until) / 1000000 + 1;
+    int64_t left_ms =
+        until.ns == INT64_MAX ? INT64_MAX / 4000000 : weft_left_ns(until) / 1000000 + 1;
     weft_shield(left_ms); /* the server may be cancelled: its connections still have their time */
     int err = weft_group_wait(s->threads, until);
     weft_unshield();
@@ -206,10 +207,8 @@ int weft__server_threads_start(struct weft_server *s)
     int err = weft_channel_open_mt(&s->slots, 1, (size_t)s->options.max_connections);
     if (err < 0)
         return err;
-    return weft__thread_spawn(s->group,
-                              &(struct weft__spawn){.fn = supervise,
-                                                    .arg = s,
-                                                    .name = "server",
-                                                    .site = s->endpoint},
-                              NULL);
+    return weft__thread_spawn(
+        s->group,
+        &(struct weft__spawn){.fn = supervise, .arg = s, .name = "server", .site = s->endpoint},
+        NULL);
 }

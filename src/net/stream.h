@@ -76,10 +76,10 @@ struct weft_stream {
     char *label;
     uint64_t bytes_in, bytes_out;
     int fd;
-    int error;           /* of writing; 0: none */
+    int error; /* of writing; 0: none */
     union {
         uint32_t out_max; /* bytes that may be queued */
-        int reason;       /* in callback mode (the factory has the maxima): what lost will be told */
+        int reason; /* in callback mode (the factory has the maxima): what lost will be told */
     };
     uint32_t record_len; /* of the record that the reader looks at, with its frame */
     uint32_t active_ms;  /* of the loop's clock (weft__loop_ms): last byte in or out */

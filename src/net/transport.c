@@ -19,7 +19,8 @@
 #include "net/server.h"
 #include "net/transport.h"
 
-/* A write of at least so much, out of the receive buffer itself, is sent from there without a copy. */
+/* A write of at least so much, out of the receive buffer itself, is sent from there without a copy.
+ */
 #define LEND_MIN 2048u
 /* Receives that ended at once before others have their turn. */
 #define READS_PER_TURN 16
@@ -29,7 +30,8 @@ static const struct weft_protocol *protocol_of(const struct weft__transport *t)
     return t->s.shared->factory.protocol;
 }
 
-/* --- Callbacks -------------------------------------------------------------------------------------- */
+/* --- Callbacks
+ * -------------------------------------------------------------------------------------- */
 
 /* Callbacks see the loop's callback flow, also when a task's call leads to one. */
 static struct weft__flow *enter(struct weft__transport *t, bool *was_inside)
@@ -159,7 +161,8 @@ static void call_mark(struct weft__transport *t, void (*fn)(struct weft_stream *
     leave(t, f, was);
 }
 
-/* --- The end ----------------------------------------------------------------------------------------- */
+/* --- The end
+ * ----------------------------------------------------------------------------------------- */
 
 static void transport_free(struct weft__transport *t, bool abrupt)
 {
@@ -220,12 +223,13 @@ static void settle(struct weft__transport *t)
     read_more(t);
 }
 
-/* --- Receiving ----------------------------------------------------------------------------------------- */
+/* --- Receiving
+ * ----------------------------------------------------------------------------------------- */
 
 static bool wants_bytes(const struct weft__transport *t)
 {
-    return !t->s.busy && !t->s.held && !t->s.closing && !t->s.aborting && !t->s.end && !t->s.detached &&
-           (!t->s.paused || t->s.shared->factory.read_on_paused);
+    return !t->s.busy && !t->s.held && !t->s.closing && !t->s.aborting && !t->s.end &&
+           !t->s.detached && (!t->s.paused || t->s.shared->factory.read_on_paused);
 }
 
 /* True when the connection may go on receiving. */
@@ -288,7 +292,8 @@ void weft__transport_op_done(struct weft__op *op)
     settle(t);
 }
 
-/* --- Sending -------------------------------------------------------------------------------------------- */
+/* --- Sending
+ * -------------------------------------------------------------------------------------------- */
 
 static bool may_produce(const struct weft__transport *t)
 {
@@ -343,8 +348,9 @@ static int may_write(const struct weft__transport *t, size_t len)
     size_t queued = weft__out_queued(&t->s);
     size_t max = t->s.shared->factory.write_max;
     if (len > max || queued > max - len)
-        return weft__fail(-ENOBUFS, "%zu bytes wait to be sent, and %zu more pass the maximum of %zu",
-                          queued, len, max);
+        return weft__fail(-ENOBUFS,
+                          "%zu bytes wait to be sent, and %zu more pass the maximum of %zu", queued,
+                          len, max);
     return 0;
 }
 
@@ -461,7 +467,8 @@ void weft_transport_resume_producer(struct weft_stream *s)
     stir(t);
 }
 
-/* --- The rest of the transport's calls ------------------------------------------------------------------ */
+/* --- The rest of the transport's calls
+ * ------------------------------------------------------------------ */
 
 void weft_transport_set(struct weft_stream *s, void *user)
 {

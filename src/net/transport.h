@@ -50,8 +50,8 @@ void weft__transport_op_done(struct weft__op *op);
 void weft__transport_later(struct weft__transport *t);
 
 /*
- * Starts callbacks on a connected descriptor: a member of g, its `made` called at once when now, else
- * in the next turn. On failure fd is the caller's.
+ * Starts callbacks on a connected descriptor: a member of g, its `made` called at once when now,
+ * else in the next turn. On failure fd is the caller's.
  */
 int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
                          struct weft__worker *worker, struct weft__peer *peer, bool now);

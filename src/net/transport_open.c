@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a connection gets into callback mode and out of it again: accepted, dialled, attached, detached.
+ * How a connection gets into callback mode and out of it again: accepted, dialled, attached,
+ * detached.
  *
  * Floor 3. Invariant: until a call here has succeeded, descriptor and stream are the caller's.
  */
@@ -109,7 +110,8 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
     return 0;
 }
 
-int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret, const struct weft_factory *f)
+int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
+                         const struct weft_factory *f)
 {
     struct weft_stream *s = *ret;
     struct weft__factory_ref *ref = NULL;
@@ -149,14 +151,15 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret, const s
     t->s.reason = 0;
     t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
-    ref->refs--; /* the transport holds the only one */
+    ref->refs--;          /* the transport holds the only one */
     weft__free(s);
     *ret = NULL;
     weft__transport_later(t);
     return 0;
 }
 
-/* --- Detach: a connection goes on in a task ------------------------------------------------------------ */
+/* --- Detach: a connection goes on in a task
+ * ------------------------------------------------------------ */
 
 struct detached {
     struct weft_stream *stream;

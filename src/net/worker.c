@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server's worker on a loop: accepts, starts a task or a protocol for each connection, looks after
- * limits and time-outs, drains.
+ * A server's worker on a loop: accepts, starts a task or a protocol for each connection, looks
+ * after limits and time-outs, drains.
  *
  * Floor 3. It has no task of its own: it is driven by its accept operation and its alarms.
  * Invariants: `stopping` never goes back; the worker leaves its group exactly when it has stopped
@@ -22,7 +22,8 @@
 
 static void accept_more(struct weft__worker *w);
 
-/* --- Connections ------------------------------------------------------------------------------------ */
+/* --- Connections
+ * ------------------------------------------------------------------------------------ */
 
 void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int error, bool timed_out,
                         const struct weft_address *address)
@@ -46,8 +47,7 @@ void weft__conn_serve(struct weft__conn *c)
 {
     struct weft_server *s = c->worker->server;
     struct weft_address address = {0};
-    int err = s->protocol ? weft__pull_run(c, &s->factory)
-                          : s->handler(c->stream, s->arg);
+    int err = s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
     bool timed_out = false;
     if (c->stream != NULL) {
         timed_out = c->stream->timed_out;
@@ -135,7 +135,8 @@ static int start_connection(struct weft__worker *w, int fd)
     return err;
 }
 
-/* --- Handing over: an endpoint that cannot be listened on twice ------------------------------------------- */
+/* --- Handing over: an endpoint that cannot be listened on twice
+ * ------------------------------------------- */
 
 struct handoff {
     struct weft__remote remote;
@@ -175,12 +176,13 @@ static int spread(struct weft__worker *w, int fd)
     return h != NULL ? 0 : start_connection(w, fd);
 }
 
-/* --- Accepting --------------------------------------------------------------------------------------------- */
+/* --- Accepting
+ * --------------------------------------------------------------------------------------------- */
 
 bool weft__accept_exhausted(int err)
 {
-    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM || err == -EAGAIN ||
-           err == WEFT_ELIMIT;
+    return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM ||
+           err == -EAGAIN || err == WEFT_ELIMIT;
 }
 
 /* What ended in the queue, and what accept(2) reports of the network. */
@@ -203,7 +205,8 @@ static void back_off(struct weft__worker *w, int err)
     if (atomic_fetch_add(&s->backoffs, 1) == 0)
         weft__log_printf(&w->loop->log, WEFT_LOG_WARNING, "%s: accepting pauses: %s", s->endpoint,
                          weft_error_text(err));
-    w->backoff_ns = weft__min_i64(weft__max_i64(2 * w->backoff_ns, BACKOFF_FIRST_NS), BACKOFF_MAX_NS);
+    w->backoff_ns =
+        weft__min_i64(weft__max_i64(2 * w->backoff_ns, BACKOFF_FIRST_NS), BACKOFF_MAX_NS);
     weft__loop_alarm_del(w->loop, &w->retry);
     weft__loop_alarm(w->loop, &w->retry, w->loop->now_ns + w->backoff_ns);
 }
@@ -272,7 +275,9 @@ static void accept_more(struct weft__worker *w)
     }
 }
 
-/* --- Time limits ----------------------------------------------------------------------------------------------- */
+/* --- Time limits
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static bool over(uint32_t now, uint32_t since, int64_t limit_ms)
 {
@@ -345,7 +350,8 @@ static void sweep(struct weft__alarm *a)
     arm_sweep(w);
 }
 
-/* --- Begin and end of accepting ------------------------------------------------------------------------- */
+/* --- Begin and end of accepting
+ * ------------------------------------------------------------------------- */
 
 void weft__worker_begin(struct weft__worker *w)
 {

@@ -2,8 +2,8 @@
 /*
  * The life of a worker on a loop: start, drain, cut-off, end.
  *
- * Floor 3. The order at the end: no more accepting (what the kernel has taken is served first), then the
- * drain's time, then a cancel of what is left, then the worker leaves its group.
+ * Floor 3. The order at the end: no more accepting (what the kernel has taken is served first),
+ * then the drain's time, then a cancel of what is left, then the worker leaves its group.
  */
 #include <errno.h>
 #include <string.h>

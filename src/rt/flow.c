@@ -175,7 +175,7 @@ void *weft_task_alloc(size_t size)
     struct header {
         struct weft__defer d;
         _Alignas(max_align_t) char memory[];
-    } *h;
+    } * h;
     if (f->member.group == NULL || size > SIZE_MAX - sizeof *h)
         return NULL;
     h = weft__alloc(sizeof *h + size);
@@ -194,8 +194,8 @@ const char *weft_task_name(void)
 /* --- Handles -------------------------------------------------------------------------------- */
 
 /*
- * A handle outlives its flow. Of a plain thread's group it is touched by two threads: then, and only
- * then, weft__tree_lock guards it.
+ * A handle outlives its flow. Of a plain thread's group it is touched by two threads: then, and
+ * only then, weft__tree_lock guards it.
  */
 static void handle_lock(const struct weft_task *h)
 {

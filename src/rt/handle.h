@@ -9,8 +9,8 @@ struct weft_task {
     struct weft__wait *waiter;
     int result;
     struct weft__detail *detail; /* of an error result */
-    bool released; /* nobody will join: the flow frees it */
-    bool locked;   /* of a plain thread's group: under weft__tree_lock */
+    bool released;               /* nobody will join: the flow frees it */
+    bool locked;                 /* of a plain thread's group: under weft__tree_lock */
 };
 
 #endif

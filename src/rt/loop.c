@@ -21,7 +21,8 @@
 #define TASKS_DEFAULT 1100000
 #define POSTS_DEFAULT 4096
 
-/* --- A turn ------------------------------------------------------------------------------------- */
+/* --- A turn -------------------------------------------------------------------------------------
+ */
 
 void weft__loop_enter(struct weft_loop *l)
 {
@@ -133,7 +134,8 @@ bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
     return l->root.live > 0 || !weft__queue_empty(&l->ready);
 }
 
-/* --- Opening and closing ------------------------------------------------------------------------ */
+/* --- Opening and closing ------------------------------------------------------------------------
+ */
 
 static void cancel_root(struct weft__remote *r)
 {
@@ -205,7 +207,8 @@ int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
         err = driver->open(&l->sys, &(struct weft__sys_options){.cancel_fd = -1});
     if (err == 0)
         err = weft__stack_pool_open(&l->stacks, l->options.stack_size, 0);
-    if (err == 0 && (l->options.visible || l->options.watchdog_ms > 0 || l->options.report_overflow))
+    if (err == 0 &&
+        (l->options.visible || l->options.watchdog_ms > 0 || l->options.report_overflow))
         err = weft__see_open(l);
     if (err < 0) {
         loop_free(l);
@@ -230,7 +233,8 @@ void weft_loop_close(struct weft_loop **ret)
     *ret = NULL;
 }
 
-/* --- weft_run ----------------------------------------------------------------------------------- */
+/* --- weft_run -----------------------------------------------------------------------------------
+ */
 
 /* The thread that runs a loop passes its own cancel on to it. */
 static void link_to_thread(struct weft__flow *outer, struct weft_loop *l)
@@ -269,13 +273,11 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
     int err = weft_loop_open(&l, o);
     if (err < 0)
         return err;
-    err = weft__task_spawn(&l->root,
-                           &(struct weft__spawn){.fn = fn,
-                                                 .arg = arg,
-                                                 .name = "main",
-                                                 .site = "weft_run",
-                                                 .keep_errors = true},
-                           &main_task);
+    err = weft__task_spawn(
+        &l->root,
+        &(struct weft__spawn){
+            .fn = fn, .arg = arg, .name = "main", .site = "weft_run", .keep_errors = true},
+        &main_task);
     if (err < 0) {
         loop_free(l);
         return err;
@@ -297,7 +299,8 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
     return result;
 }
 
-/* --- Embedding ---------------------------------------------------------------------------------- */
+/* --- Embedding ----------------------------------------------------------------------------------
+ */
 
 int weft_loop_fd(struct weft_loop *l)
 {
@@ -354,7 +357,8 @@ struct weft_group *weft_loop_group(struct weft_loop *l)
     return &l->root;
 }
 
-/* --- Facts -------------------------------------------------------------------------------------- */
+/* --- Facts --------------------------------------------------------------------------------------
+ */
 
 struct weft_loop *weft_loop_current(void)
 {

@@ -13,8 +13,8 @@
  *   weft__wait_abort    ask it to give up: calls its abort function, which must see to a trigger
  *
  * Invariants:
- *  - a wait ends by exactly one trigger; abort only leads to it, so that whoever owned the waiter (the
- *    kernel, a channel's list) has let go of its memory by then;
+ *  - a wait ends by exactly one trigger; abort only leads to it, so that whoever owned the waiter
+ * (the kernel, a channel's list) has let go of its memory by then;
  *  - a task's wait is triggered and aborted on its loop's thread; a thread's wait is triggered from
  *    any thread and aborted by the thread itself;
  *  - runnables run on the loop's thread, first in, first out;
@@ -58,13 +58,13 @@ struct weft__wait {
     struct weft__flow *flow;
     /* Withdraws it; why is -ETIMEDOUT or -ECANCELED. NULL: nothing cuts this wait short. */
     void (*abort)(struct weft__wait *w, int why);
-    const char *what;     /* for the tree: "read", "lock" ... */
-    int64_t until_ns;     /* for the tree, and the alarm */
+    const char *what; /* for the tree: "read", "lock" ... */
+    int64_t until_ns; /* for the tree, and the alarm */
     struct weft__alarm alarm;
-    int fd;               /* for the tree; -1 */
+    int fd; /* for the tree; -1 */
     int result;
-    int late;             /* what a time-out means: -ETIMEDOUT, or -ECANCELED at the end of a shield */
-    int why;              /* the abort's reason; 0: not aborting */
+    int late; /* what a time-out means: -ETIMEDOUT, or -ECANCELED at the end of a shield */
+    int why;  /* the abort's reason; 0: not aborting */
     bool ended;
 };
 
@@ -119,7 +119,8 @@ void weft__charge(void);
 struct weft__member;
 struct weft__member_class {
     const char *kind;
-    /* Marks and wakes it. Never ends it within the call. Groups that it opened are pushed on `more`. */
+    /* Marks and wakes it. Never ends it within the call. Groups that it opened are pushed on
+     * `more`. */
     void (*cancel)(struct weft__member *m, struct weft__queue *more);
     void (*tree)(struct weft__member *m, struct weft__printer *p);
 };
@@ -200,8 +201,8 @@ struct weft__task {
     struct weft__run run;
     struct weft__ctx ctx;
     struct weft__stack *stack;
-    uint16_t spent; /* of the fairness budget since it was resumed */
-    bool begun;     /* it has run, so that its stack is worth a look */
+    uint16_t spent;                     /* of the fairness budget since it was resumed */
+    bool begun;                         /* it has run, so that its stack is worth a look */
     void (*peek)(struct weft__task *t); /* the tree's backtrace, run on the task's own stack */
 };
 
@@ -226,26 +227,26 @@ int weft__thread_spawn(struct weft_group *g, const struct weft__spawn *s, struct
 /* --- Groups ---------------------------------------------------------------------------------- */
 
 struct weft_group {
-    struct weft_loop *loop;    /* NULL: of a plain thread; then all of it is under weft__tree_lock */
+    struct weft_loop *loop; /* NULL: of a plain thread; then all of it is under weft__tree_lock */
     struct weft__flow *owner;
-    struct weft__node link;    /* in owner->groups */
+    struct weft__node link; /* in owner->groups */
     struct weft__slink cancel_link;
     struct weft__list members;
-    size_t live;               /* members, including threads that have not reported their end */
-    struct weft__wait *waiter; /* the owner in wait or close */
-    int error;                 /* the first */
+    size_t live;                 /* members, including threads that have not reported their end */
+    struct weft__wait *waiter;   /* the owner in wait or close */
+    int error;                   /* the first */
     struct weft__detail *detail; /* of the first error */
     bool canceled;
-    bool sheltered;            /* opened within a shield of a cancelled flow */
+    bool sheltered; /* opened within a shield of a cancelled flow */
     bool timed_out;
     bool closing;
-    bool by_hand;              /* a cancel of the owner does not reach it */
+    bool by_hand;                          /* a cancel of the owner does not reach it */
     void (*emptied)(struct weft_group *g); /* called when the last member has left; may be NULL */
-    struct weft__list attached; /* struct weft__attached: freed with the group */
-    int cancel_fd;             /* eventfd that its threads poll; -1 until there is one */
-    struct weft__alarm alarm;  /* its deadline */
-    int64_t deadline_ns;       /* INT64_MAX: none */
-    bool has_zombie;           /* a thread of it that has ended and is not joined yet */
+    struct weft__list attached;            /* struct weft__attached: freed with the group */
+    int cancel_fd;            /* eventfd that its threads poll; -1 until there is one */
+    struct weft__alarm alarm; /* its deadline */
+    int64_t deadline_ns;      /* INT64_MAX: none */
+    bool has_zombie;          /* a thread of it that has ended and is not joined yet */
     pthread_t zombie;
 };
 
@@ -259,7 +260,8 @@ struct weft__attached {
 };
 void weft__group_attach(struct weft_group *g, struct weft__attached *a);
 
-/* Enters m; -ECANCELED when the group is cancelled or closing. Loop groups: on the loop's thread. */
+/* Enters m; -ECANCELED when the group is cancelled or closing. Loop groups: on the loop's thread.
+ */
 int weft__group_enter(struct weft_group *g, struct weft__member *m,
                       const struct weft__member_class *cls);
 /* The member has ended. Its first error cancels the rest, unless kept. */
@@ -292,7 +294,7 @@ struct weft__thread {
     struct weft__remote gone; /* posts its end to the group's loop */
     int result;
     pthread_t id;
-    int cancel_fd;            /* of its group; -1 */
+    int cancel_fd; /* of its group; -1 */
 };
 
 static inline struct weft__thread *weft__thread_of(struct weft__flow *f)
@@ -321,38 +323,38 @@ struct weft_loop {
     unsigned runs_left;             /* of this turn */
     struct weft__queue before_wait; /* struct weft__before_wait */
     struct weft__task *running;
-    int64_t now_ns;                 /* when the last wait ended */
+    int64_t now_ns; /* when the last wait ended */
     struct weft__ctx main;
-    struct weft__flow callback;     /* the flow of callbacks */
-    struct weft__flow *outer;       /* the flow that runs the loop, while it runs */
+    struct weft__flow callback; /* the flow of callbacks */
+    struct weft__flow *outer;   /* the flow that runs the loop, while it runs */
     struct weft__detail **outer_detail;
     struct weft__stack_pool *stacks;
-    struct weft__task *dead;        /* ended; its stack is given back from outside it */
+    struct weft__task *dead; /* ended; its stack is given back from outside it */
     struct weft__mpsc remotes;
     struct weft__remote cancel_root; /* posted by a cancel of the thread that runs the loop */
     _Atomic bool cancel_posted;
-    _Atomic int remote_users;       /* threads inside weft__loop_remote */
+    _Atomic int remote_users; /* threads inside weft__loop_remote */
     pthread_t thread;
     struct weft_group root;
-    struct weft_task *main_task;     /* whose end ends weft_run */
+    struct weft_task *main_task; /* whose end ends weft_run */
     struct weft__list services;
-    struct weft__list connections;  /* protocol connections, for the tree */
+    struct weft__list connections; /* protocol connections, for the tree */
     size_t tasks_live, tasks_max;
     uint64_t turns, switches, tasks_started, posts, next_id;
     size_t posts_max;
     _Atomic size_t posts_waiting;
-    bool watched;                   /* from its opening on, other threads look at these three: */
-    _Atomic uint64_t place;         /* what it is about: see weft__loop_mark */
+    bool watched;           /* from its opening on, other threads look at these three: */
+    _Atomic uint64_t place; /* what it is about: see weft__loop_mark */
     _Atomic(struct weft__task *) busy_task; /* that runs; NULL: none */
-    _Atomic int onlookers;          /* who read what busy_task points to: it does not end meanwhile */
-    struct weft__node debug_link;   /* in the list that debuggers walk: see_debug.c */
+    _Atomic int onlookers;        /* who read what busy_task points to: it does not end meanwhile */
+    struct weft__node debug_link; /* in the list that debuggers walk: see_debug.c */
     bool in_turn;
-    struct weft_options options;    /* with defaults filled in */
+    struct weft_options options; /* with defaults filled in */
     struct weft__log log;
     struct weft__wheel wheel;
-    struct weft__service *offload;  /* the work pool, once used */
-    void *out_spares;               /* chunks for joined writes, a service of floor 3 */
-    int embed_fd;                   /* epoll of sys' fd and embed_timer; -1 until asked for */
+    struct weft__service *offload; /* the work pool, once used */
+    void *out_spares;              /* chunks for joined writes, a service of floor 3 */
+    int embed_fd;                  /* epoll of sys' fd and embed_timer; -1 until asked for */
     int embed_timer;
 };
 
@@ -370,15 +372,16 @@ static inline bool weft__flow_late(const struct weft__flow *f, weft_deadline d)
 /* tree of one flow: tree.c */
 void weft__tree_flow(struct weft__member *m, struct weft__printer *p);
 
-/* Opens what the options ask for: visible, sigquit_tree, watchdog_ms, report_overflow. See see.h. */
+/* Opens what the options ask for: visible, sigquit_tree, watchdog_ms, report_overflow. See see.h.
+ */
 int weft__see_open(struct weft_loop *l);
 /* Every open loop is in the debuggers' list. */
 void weft__debug_enter(struct weft_loop *l);
 void weft__debug_leave(struct weft_loop *l);
 
 /*
- * Tells other threads where a watched loop is: in the driver's wait (then the value is the number of
- * completions before it, which the driver counts on before it calls anybody), at work, or not
+ * Tells other threads where a watched loop is: in the driver's wait (then the value is the number
+ * of completions before it, which the driver counts on before it calls anybody), at work, or not
  * being run. Off, it costs a branch.
  */
 #define WEFT__AT_WORK UINT64_MAX

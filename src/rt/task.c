@@ -2,10 +2,10 @@
 /*
  * Tasks: stackful coroutines of a loop. Spawn, switch, end, yield, cancel.
  *
- * Floor 2. A task's struct and the copy of its argument lie at the top of its own stack, so a parked
- * task costs one page. Invariants: a task's stack is never given back by the task
- * that stands on it (whoever runs next does); a task is in the ready queue at most once (it is
- * there, or runs, or waits).
+ * Floor 2. A task's struct and the copy of its argument lie at the top of its own stack, so a
+ * parked task costs one page. Invariants: a task's stack is never given back by the task that
+ * stands on it (whoever runs next does); a task is in the ready queue at most once (it is there, or
+ * runs, or waits).
  */
 #include <errno.h>
 #include <string.h>
@@ -234,11 +234,13 @@ static int spawn(struct weft_group *g, const struct weft__spawn *s, struct weft_
     if (g == NULL || s->fn == NULL)
         return weft__fail(-EINVAL, g == NULL ? "no group" : "no function to run");
     if (s->copy > COPY_MAX)
-        return weft__fail(-EINVAL, "an argument of %zu bytes to copy; at most %d", s->copy, COPY_MAX);
+        return weft__fail(-EINVAL, "an argument of %zu bytes to copy; at most %d", s->copy,
+                          COPY_MAX);
     return g->loop != NULL ? weft__task_spawn(g, s, ret) : weft__thread_spawn(g, s, ret);
 }
 
-int weft_group_go_at(struct weft_group *g, const char *name, weft_fn fn, void *arg, const char *site)
+int weft_group_go_at(struct weft_group *g, const char *name, weft_fn fn, void *arg,
+                     const char *site)
 {
     return spawn(g, &(struct weft__spawn){.fn = fn, .arg = arg, .name = name, .site = site}, NULL);
 }

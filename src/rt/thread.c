@@ -2,9 +2,10 @@
 /*
  * Plain threads as flows: a group's threads, and threads that the program made itself.
  *
- * Floor 2. A thread waits for an operation in its block driver, which polls the descriptor together with
- * its group's cancel_fd; it waits for anything else on a condition variable. Its waits are aborted
- * by itself, when it finds that it was cancelled or that time is up, so that nobody touches its stack.
+ * Floor 2. A thread waits for an operation in its block driver, which polls the descriptor together
+ * with its group's cancel_fd; it waits for anything else on a condition variable. Its waits are
+ * aborted by itself, when it finds that it was cancelled or that time is up, so that nobody touches
+ * its stack.
  *
  * Invariants: lock order is weft__tree_lock, then a thread's own lock. A group's thread touches its
  * group for the last time when it leaves it; each joins the one that ended before it, so at
@@ -88,7 +89,8 @@ struct weft__flow *weft__flow_adopt(void)
     return &t->flow;
 }
 
-/* --- Waiting ----------------------------------------------------------------------------------- */
+/* --- Waiting -----------------------------------------------------------------------------------
+ */
 
 static bool must_stop(const struct weft__thread *t, struct weft__wait *w, int *why)
 {
@@ -209,7 +211,8 @@ int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *
     return op->res;
 }
 
-/* --- A group's threads ------------------------------------------------------------------------- */
+/* --- A group's threads -------------------------------------------------------------------------
+ */
 
 void weft__flow_cancel_locked(struct weft__flow *f)
 {
@@ -304,7 +307,8 @@ static int start(struct weft__thread *t)
         return -err;
     pthread_attr_setstacksize(&attr, THREAD_STACK);
     sigfillset(&all); /* signals are for the program's own threads, but for a thread's own faults */
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
+    static const int faults[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
+                                 SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
     for (size_t i = 0; i < WEFT__ARRAY_LEN(faults); i++)
         sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -39,8 +39,8 @@ ssize_t weft__call_recv_now(int fd, void *buf, size_t len);
 int weft__call_accept_now(int fd);
 int weft__call_set_nonblock(int fd, bool on);
 /*
- * Around a write(2) or the like that has no MSG_NOSIGNAL: holds SIGPIPE off for this thread, and takes
- * away the one that a broken pipe has raised.
+ * Around a write(2) or the like that has no MSG_NOSIGNAL: holds SIGPIPE off for this thread, and
+ * takes away the one that a broken pipe has raised.
  */
 void weft__sigpipe_hold(sigset_t *before);
 void weft__sigpipe_release(const sigset_t *before, bool broken);
@@ -48,9 +48,9 @@ void weft__sigpipe_release(const sigset_t *before, bool broken);
 int weft__poll_set_open(int a, int b);
 
 /*
- * Fault injection for tests. weft__fault_at(n, err): the n-th fault point from now in this process fails
- * with -err (n = 0: off). weft__fault_count: points passed since it was last armed with n = UINT64_MAX,
- * which only counts. Off, a point costs one load of a flag.
+ * Fault injection for tests. weft__fault_at(n, err): the n-th fault point from now in this process
+ * fails with -err (n = 0: off). weft__fault_count: points passed since it was last armed with n =
+ * UINT64_MAX, which only counts. Off, a point costs one load of a flag.
  */
 void weft__fault_at(uint64_t n, int err);
 uint64_t weft__fault_count(void);
@@ -58,7 +58,9 @@ extern bool weft__fault_armed;
 int weft__fault_slow(void);
 static inline int weft__fault(void)
 {
-    return __builtin_expect(__atomic_load_n(&weft__fault_armed, __ATOMIC_RELAXED), 0) ? weft__fault_slow() : 0;
+    return __builtin_expect(__atomic_load_n(&weft__fault_armed, __ATOMIC_RELAXED), 0)
+               ? weft__fault_slow()
+               : 0;
 }
 
 #endif

@@ -6,27 +6,28 @@
  *
  * Contract, which tests/test_driver.c holds every driver to:
  *
- *  1. The caller owns the operation and everything it points to, and keeps both in place from submit
- *     until the operation has ended. After its end the driver and the kernel touch neither again.
- *  2. submit either returns true: it ended at once, op->res is set, done is not called. Or false: it
- *     is under way, and done(op) is called exactly once (MULTI: once for each result, the last
- *     with op->more == false), from within wait, on the thread of wait. submit never fails by
- *     itself; want of memory and the like is the operation's own result.
+ *  1. The caller owns the operation and everything it points to, and keeps both in place from
+ * submit until the operation has ended. After its end the driver and the kernel touch neither
+ * again.
+ *  2. submit either returns true: it ended at once, op->res is set, done is not called. Or false:
+ * it is under way, and done(op) is called exactly once (MULTI: once for each result, the last with
+ * op->more == false), from within wait, on the thread of wait. submit never fails by itself; want
+ * of memory and the like is the operation's own result.
  *  3. done may submit and cancel any operation, and free this one. It must not call wait.
- *  4. cancel asks for the end; done follows, with -ECANCELED or whatever result was quicker. Cancelling
- *     an operation that is not under way is a bug of the caller.
+ *  4. cancel asks for the end; done follows, with -ECANCELED or whatever result was quicker.
+ * Cancelling an operation that is not under way is a bug of the caller.
  *  5. res is the count or descriptor (>= 0) or -errno. RECV of a stream returns 0 at its end. SEND
  *     is whole: res == len, or an error (with `moved` telling how much had gone).
  *  6. wait(until) sends what is queued, blocks until something ended, wake was called, or the
  *     monotonic clock passes `until` (0: never blocks), and calls done for all that ended.
  *     It returns the number of ends, or -errno when the driver itself is broken.
  *  7. wake may be called from any thread and from a signal handler. Wakes are not counted.
- *  8. Descriptors of sockets are in blocking mode as far as others can see; recv, send and their msg
- *     kinds never rely on O_NONBLOCK, and work on a descriptor in either mode. Before a descriptor
+ *  8. Descriptors of sockets are in blocking mode as far as others can see; recv, send and their
+ * msg kinds never rely on O_NONBLOCK, and work on a descriptor in either mode. Before a descriptor
  *     that was ever used with a driver is closed or given away, forget(fd) is called, with no
  *     operation of it under way.
- *  9. Time is the caller's affair in the loop drivers; only the block driver, which has no loop above
- *     it, ends an operation at op->until_ns, with -ETIMEDOUT.
+ *  9. Time is the caller's affair in the loop drivers; only the block driver, which has no loop
+ * above it, ends an operation at op->until_ns, with -ETIMEDOUT.
  */
 #include <poll.h>
 #include <stdbool.h>
@@ -37,17 +38,18 @@
 #include "base/list.h"
 
 enum weft__op_kind {
-    WEFT__OP_NOP,       /* ends in the next wait, res 0 */
-    WEFT__OP_ACCEPT,    /* u.accept; res: a close-on-exec descriptor in blocking mode. May be MULTI */
-    WEFT__OP_CONNECT,   /* u.connect */
-    WEFT__OP_RECV,      /* u.io: into the caller's buffer */
-    WEFT__OP_RECV_POOL, /* into a buffer of the driver's pool, taken when bytes are there: op->rbuf */
+    WEFT__OP_NOP,     /* ends in the next wait, res 0 */
+    WEFT__OP_ACCEPT,  /* u.accept; res: a close-on-exec descriptor in blocking mode. May be MULTI */
+    WEFT__OP_CONNECT, /* u.connect */
+    WEFT__OP_RECV,    /* u.io: into the caller's buffer */
+    WEFT__OP_RECV_POOL, /* into a buffer of the driver's pool, taken when bytes are there: op->rbuf
+                         */
     WEFT__OP_SEND,      /* u.io: all of it */
     WEFT__OP_RECVMSG,   /* u.msg */
     WEFT__OP_SENDMSG,   /* u.msg: may be partial on streams */
-    WEFT__OP_READ,      /* u.io: read(2) at the descriptor's own position: pipes, terminals, eventfd */
-    WEFT__OP_WRITE,     /* u.io: write(2), may be partial */
-    WEFT__OP_POLL,      /* u.poll.events; res: ready events of poll(2). Any descriptor, also foreign */
+    WEFT__OP_READ,  /* u.io: read(2) at the descriptor's own position: pipes, terminals, eventfd */
+    WEFT__OP_WRITE, /* u.io: write(2), may be partial */
+    WEFT__OP_POLL,  /* u.poll.events; res: ready events of poll(2). Any descriptor, also foreign */
     WEFT__OP_KINDS
 };
 
@@ -67,7 +69,8 @@ typedef void (*weft__op_done)(struct weft__op *op);
 
 enum {
     WEFT__OP_MULTI = 1,      /* more than one result (ACCEPT only) */
-    WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try first */
+    WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
+                                first */
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */
 };
 
@@ -115,7 +118,8 @@ struct weft__sys; /* one driver instance; belongs to the thread that opened it *
 struct weft__sys_options {
     unsigned entries; /* operations queued before they are sent to the kernel; 0: default */
     unsigned rbufs;   /* pool buffers kept ready; 0: default */
-    int cancel_fd;    /* block: an eventfd that, once readable, fails every operation with -ECANCELED; -1: none */
+    int cancel_fd; /* block: an eventfd that, once readable, fails every operation with -ECANCELED;
+                      -1: none */
 };
 
 struct weft__driver {
@@ -128,7 +132,8 @@ struct weft__driver {
     void (*cancel)(struct weft__sys *sys, struct weft__op *op);
     int (*wait)(struct weft__sys *sys, int64_t until_ns);
     void (*wake)(struct weft__sys *sys);
-    int (*fd)(struct weft__sys *sys); /* polls readable when wait(0) would find something; -1: none */
+    int (*fd)(struct weft__sys *sys); /* polls readable when wait(0) would find something; -1: none
+                                       */
     void (*forget)(struct weft__sys *sys, int fd);
     void (*rbuf_put)(struct weft__sys *sys, struct weft__rbuf *rb);
 };
@@ -145,8 +150,8 @@ extern const struct weft__driver weft__driver_epoll;
 extern const struct weft__driver weft__driver_block;
 
 /*
- * Chooses a loop driver: the named one; with NULL what WEFT_DRIVER names, else the best that the probe
- * finds. -ENOSYS or -EINVAL (an unknown name) with the detail set.
+ * Chooses a loop driver: the named one; with NULL what WEFT_DRIVER names, else the best that the
+ * probe finds. -ENOSYS or -EINVAL (an unknown name) with the detail set.
  */
 int weft__driver_choose(const struct weft__driver **ret, const char *name);
 
