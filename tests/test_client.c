@@ -6,8 +6,7 @@
 
 #include "rt_kit.h"
 
-/* --- Dialling once, and again
- * --------------------------------------------------------------------- */
+/* --- Dialling once, and again ----------------------------------------------------------------- */
 
 struct client {
     int made, lost, states, downs;
@@ -192,8 +191,7 @@ static int cancel_ends_it_in_every_state(void *arg)
     return 0;
 }
 
-/* --- Looping calls
- * --------------------------------------------------------------------------------- */
+/* --- Looping calls ---------------------------------------------------------------------------- */
 
 struct loop_count {
     int n, stop_at, result;
@@ -246,8 +244,7 @@ static int looping_calls(void *arg)
     return 0;
 }
 
-/* --- Receivers
- * --------------------------------------------------------------------------------------- */
+/* --- Receivers -------------------------------------------------------------------------------- */
 
 struct records {
     size_t n;

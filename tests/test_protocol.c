@@ -275,8 +275,7 @@ static int no_data_comes_while_reading_is_paused(void *arg)
     return 0;
 }
 
-/* --- Half-close and producers -------------------------------------------------------------------
- */
+/* --- Half-close and producers ----------------------------------------------------------------- */
 
 struct half {
     struct weft_stream *c;
@@ -368,8 +367,7 @@ static int a_producer_fills_as_it_drains(void *arg)
     return 0;
 }
 
-/* --- Between the models --------------------------------------------------------------------------
- */
+/* --- Between the models ----------------------------------------------------------------------- */
 
 static int made_alone(struct weft_stream *t, void *arg)
 {

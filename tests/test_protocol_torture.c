@@ -68,8 +68,7 @@ static int ask(const char *endpoint)
     return err;
 }
 
-/* --- Servers of every model
- * ------------------------------------------------------------------------ */
+/* --- Servers of every model ------------------------------------------------------------------- */
 
 struct service {
     const char *driver, *endpoint;
@@ -153,8 +152,7 @@ static int handing_over(const char *driver)
     return torture_run(driver, served, &v);
 }
 
-/* --- Clients as protocols
- * -------------------------------------------------------------------------- */
+/* --- Clients as protocols --------------------------------------------------------------------- */
 
 struct client {
     struct weft_event answered;
@@ -275,8 +273,7 @@ static int clients(const char *driver)
     return err;
 }
 
-/* --- From task to protocol and back
- * ---------------------------------------------------------------- */
+/* --- From task to protocol and back ----------------------------------------------------------- */
 
 static struct weft_group *detach_to;
 

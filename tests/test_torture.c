@@ -21,8 +21,7 @@
             (err) = torture_first(0, (expr));                                                      \
     } while (0)
 
-/* --- Tasks, channels, locks --------------------------------------------------------------------
- */
+/* --- Tasks, channels, locks ------------------------------------------------------------------- */
 
 struct shop {
     struct weft_channel *goods, *money;
@@ -188,8 +187,7 @@ static int steps(const char *driver)
     return err;
 }
 
-/* --- Streams -------------------------------------------------------------------------------------
- */
+/* --- Streams ---------------------------------------------------------------------------------- */
 
 #define LONG_TEXT 30000
 
@@ -373,8 +371,7 @@ static int passing(const char *driver)
     return torture_run(driver, passing_body, NULL);
 }
 
-/* --- Datagrams -----------------------------------------------------------------------------------
- */
+/* --- Datagrams -------------------------------------------------------------------------------- */
 
 static int udp_body(void *arg)
 {
@@ -405,8 +402,7 @@ static int udp(const char *driver)
     return torture_run(driver, udp_body, NULL);
 }
 
-/* --- Work pool, posts, signals, processes --------------------------------------------------------
- */
+/* --- Work pool, posts, signals, processes ----------------------------------------------------- */
 
 static int job(struct weft_job *j, void *arg)
 {

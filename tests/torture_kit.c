@@ -54,8 +54,7 @@ int torture_run(const char *driver, weft_fn body, void *arg)
     return torture_first(err, result);
 }
 
-/* --- When it goes wrong ------------------------------------------------------------------------
- */
+/* --- When it goes wrong ----------------------------------------------------------------------- */
 
 static void say_where(int sig)
 {
@@ -75,8 +74,7 @@ static void watch(void)
         sigaction(SIGSEGV, &sa, NULL);
 }
 
-/* --- Cancelling at the n-th wait -----------------------------------------------------------------
- */
+/* --- Cancelling at the n-th wait -------------------------------------------------------------- */
 
 /*
  * Three ways: the call is refused at once; the wait is aborted as soon as it has begun, when the
@@ -91,7 +89,7 @@ static struct {
     struct weft__flow *flow;
     struct weft__wait *wait;
     struct weft_loop *loop;
-    bool armed;
+    _Atomic bool armed; /* the waits of other threads look at it */
 } later;
 
 static void cancel_flow(struct weft__flow *f)
@@ -152,8 +150,7 @@ static void on_wait(struct weft__flow *f, struct weft__wait *w, bool begins)
     }
 }
 
-/* --- One run -------------------------------------------------------------------------------------
- */
+/* --- One run ---------------------------------------------------------------------------------- */
 
 struct counts {
     uint64_t allocs, faults, waits;

@@ -104,8 +104,7 @@ static void down(struct weft_reconnector *r, int error)
         weft__loop_alarm(r->loop, &r->alarm, weft_after_ms(delay).ns);
 }
 
-/* --- The user's protocol, watched
- * ----------------------------------------------------------------------- */
+/* --- The user's protocol, watched ------------------------------------------------------------- */
 
 static int watched_made(struct weft_stream *t, void *arg)
 {
@@ -135,8 +134,7 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
         down(r, error);
 }
 
-/* --- Connecting
- * ---------------------------------------------------------------------------------------------- */
+/* --- Connecting ------------------------------------------------------------------------------- */
 
 static void failed(struct weft_reconnector *r, int error)
 {

@@ -19,8 +19,7 @@
 #define BACKLOG_DEFAULT 4096
 #define WRITE_MS_DEFAULT 60000
 
-/* --- Peers
- * ------------------------------------------------------------------------------------------ */
+/* --- Peers ------------------------------------------------------------------------------------ */
 
 static size_t bucket(const struct weft_address *a)
 {
@@ -86,8 +85,7 @@ void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* --- Opening
- * ------------------------------------------------------------------------------------------- */
+/* --- Opening ---------------------------------------------------------------------------------- */
 
 static void server_free(struct weft__attached *a)
 {
@@ -200,8 +198,7 @@ static int peers_open(struct weft_server *s)
     return 0;
 }
 
-/* --- Workers with a loop and thread of their own
- * -------------------------------------------------------- */
+/* --- Workers with a loop and thread of their own ---------------------------------------------- */
 
 /* One that never began closes its listener, where the kernel would queue connections for nobody. */
 static void never_began(struct weft__worker *w)

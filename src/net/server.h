@@ -111,8 +111,7 @@ struct weft__conn {
     struct weft__pull *pull; /* callbacks run by this flow; see pull.c */
 };
 
-/* --- worker.c: connections, accepting, limits
- * ------------------------------------------------------ */
+/* --- worker.c: connections, accepting, limits ------------------------------------------------- */
 
 extern const struct weft__member_class weft__worker_class;
 /* Begins to accept. */
@@ -131,8 +130,7 @@ bool weft__accept_exhausted(int err);
 /* ... or for a reason that concerns one connection only. */
 bool weft__accept_passing(int err);
 
-/* --- worker_life.c: start, drain, end
- * ---------------------------------------------------------------- */
+/* --- worker_life.c: start, drain, end --------------------------------------------------------- */
 
 /* Starts it on the current loop as a member of g. */
 int weft__worker_start(struct weft__worker *w, struct weft_group *g);
@@ -149,8 +147,7 @@ void weft__tree_transport(struct weft__member *m, struct weft__printer *p);
 /* For a connection in the task model: bytes, label, peer. */
 void weft__tree_conn_note(const struct weft__flow *f, char *buf, size_t cap);
 
-/* --- server.c
- * ------------------------------------------------------------------------------------------ */
+/* --- server.c --------------------------------------------------------------------------------- */
 
 /* A worker is done with the server. */
 void weft__server_worker_gone(struct weft__worker *w);
@@ -158,13 +155,11 @@ void weft__server_worker_gone(struct weft__worker *w);
 bool weft__server_admit(struct weft_server *s, int fd, struct weft__peer **peer);
 void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
 
-/* --- server_threads.c
- * ------------------------------------------------------------------------------------ */
+/* --- server_threads.c ------------------------------------------------------------------------- */
 
 int weft__server_threads_start(struct weft_server *s);
 
-/* --- pull.c: a protocol's callbacks run by a task or thread
- * ------------------------------------------------ */
+/* --- pull.c: a protocol's callbacks run by a task or thread ----------------------------------- */
 
 struct weft__pull {
     const struct weft_factory *factory;
@@ -178,8 +173,7 @@ int weft__pull_produce(struct weft_stream *s, weft_producer fn, void *arg);
 /* The pull state of a stream that is not in callback mode; asserts that there is one. */
 struct weft__pull *weft__pull_of(const struct weft_stream *s);
 
-/* --- listener.c
- * -------------------------------------------------------------------------------------------- */
+/* --- listener.c ------------------------------------------------------------------------------- */
 
 struct weft__listen {
     int backlog;

@@ -30,8 +30,7 @@ static const struct weft_protocol *protocol_of(const struct weft__transport *t)
     return t->s.shared->factory.protocol;
 }
 
-/* --- Callbacks
- * -------------------------------------------------------------------------------------- */
+/* --- Callbacks -------------------------------------------------------------------------------- */
 
 /* Callbacks see the loop's callback flow, also when a task's call leads to one. */
 static struct weft__flow *enter(struct weft__transport *t, bool *was_inside)
@@ -161,8 +160,7 @@ static void call_mark(struct weft__transport *t, void (*fn)(struct weft_stream *
     leave(t, f, was);
 }
 
-/* --- The end
- * ----------------------------------------------------------------------------------------- */
+/* --- The end ---------------------------------------------------------------------------------- */
 
 static void transport_free(struct weft__transport *t, bool abrupt)
 {
@@ -223,8 +221,7 @@ static void settle(struct weft__transport *t)
     read_more(t);
 }
 
-/* --- Receiving
- * ----------------------------------------------------------------------------------------- */
+/* --- Receiving -------------------------------------------------------------------------------- */
 
 static bool wants_bytes(const struct weft__transport *t)
 {
@@ -292,8 +289,7 @@ void weft__transport_op_done(struct weft__op *op)
     settle(t);
 }
 
-/* --- Sending
- * -------------------------------------------------------------------------------------------- */
+/* --- Sending ---------------------------------------------------------------------------------- */
 
 static bool may_produce(const struct weft__transport *t)
 {
@@ -467,8 +463,7 @@ void weft_transport_resume_producer(struct weft_stream *s)
     stir(t);
 }
 
-/* --- The rest of the transport's calls
- * ------------------------------------------------------------------ */
+/* --- The rest of the transport's calls -------------------------------------------------------- */
 
 void weft_transport_set(struct weft_stream *s, void *user)
 {

@@ -158,8 +158,7 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
     return 0;
 }
 
-/* --- Detach: a connection goes on in a task
- * ------------------------------------------------------------ */
+/* --- Detach: a connection goes on in a task --------------------------------------------------- */
 
 struct detached {
     struct weft_stream *stream;

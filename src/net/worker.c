@@ -22,8 +22,7 @@
 
 static void accept_more(struct weft__worker *w);
 
-/* --- Connections
- * ------------------------------------------------------------------------------------ */
+/* --- Connections ------------------------------------------------------------------------------ */
 
 void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int error, bool timed_out,
                         const struct weft_address *address)
@@ -135,8 +134,7 @@ static int start_connection(struct weft__worker *w, int fd)
     return err;
 }
 
-/* --- Handing over: an endpoint that cannot be listened on twice
- * ------------------------------------------- */
+/* --- Handing over: an endpoint that cannot be listened on twice ------------------------------- */
 
 struct handoff {
     struct weft__remote remote;
@@ -176,8 +174,7 @@ static int spread(struct weft__worker *w, int fd)
     return h != NULL ? 0 : start_connection(w, fd);
 }
 
-/* --- Accepting
- * --------------------------------------------------------------------------------------------- */
+/* --- Accepting -------------------------------------------------------------------------------- */
 
 bool weft__accept_exhausted(int err)
 {
@@ -350,8 +347,7 @@ static void sweep(struct weft__alarm *a)
     arm_sweep(w);
 }
 
-/* --- Begin and end of accepting
- * ------------------------------------------------------------------------- */
+/* --- Begin and end of accepting --------------------------------------------------------------- */
 
 void weft__worker_begin(struct weft__worker *w)
 {

@@ -21,8 +21,7 @@
 #define TASKS_DEFAULT 1100000
 #define POSTS_DEFAULT 4096
 
-/* --- A turn -------------------------------------------------------------------------------------
- */
+/* --- A turn ----------------------------------------------------------------------------------- */
 
 void weft__loop_enter(struct weft_loop *l)
 {
@@ -134,8 +133,7 @@ bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
     return l->root.live > 0 || !weft__queue_empty(&l->ready);
 }
 
-/* --- Opening and closing ------------------------------------------------------------------------
- */
+/* --- Opening and closing ---------------------------------------------------------------------- */
 
 static void cancel_root(struct weft__remote *r)
 {
@@ -233,8 +231,7 @@ void weft_loop_close(struct weft_loop **ret)
     *ret = NULL;
 }
 
-/* --- weft_run -----------------------------------------------------------------------------------
- */
+/* --- weft_run --------------------------------------------------------------------------------- */
 
 /* The thread that runs a loop passes its own cancel on to it. */
 static void link_to_thread(struct weft__flow *outer, struct weft_loop *l)
@@ -299,8 +296,7 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
     return result;
 }
 
-/* --- Embedding ----------------------------------------------------------------------------------
- */
+/* --- Embedding -------------------------------------------------------------------------------- */
 
 int weft_loop_fd(struct weft_loop *l)
 {
@@ -357,8 +353,7 @@ struct weft_group *weft_loop_group(struct weft_loop *l)
     return &l->root;
 }
 
-/* --- Facts --------------------------------------------------------------------------------------
- */
+/* --- Facts ------------------------------------------------------------------------------------ */
 
 struct weft_loop *weft_loop_current(void)
 {

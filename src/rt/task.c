@@ -188,8 +188,10 @@ int weft__task_spawn(struct weft_group *g, const struct weft__spawn *s, struct w
             return -ENOMEM;
     }
     err = weft__stack_get(l->stacks, &stack);
-    if (err < 0)
+    if (err < 0) {
+        err = weft__fail(err, "no stack for a task: %s", weft__stack_pool_detail(l->stacks));
         goto fail;
+    }
     struct weft__task *t = place(stack, s, &arg, &top);
     weft__flow_init(&t->flow, WEFT__FLOW_TASK, l);
     t->flow.fn = s->fn;

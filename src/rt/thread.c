@@ -89,8 +89,7 @@ struct weft__flow *weft__flow_adopt(void)
     return &t->flow;
 }
 
-/* --- Waiting -----------------------------------------------------------------------------------
- */
+/* --- Waiting ---------------------------------------------------------------------------------- */
 
 static bool must_stop(const struct weft__thread *t, struct weft__wait *w, int *why)
 {
@@ -211,8 +210,7 @@ int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *
     return op->res;
 }
 
-/* --- A group's threads -------------------------------------------------------------------------
- */
+/* --- A group's threads ------------------------------------------------------------------------ */
 
 void weft__flow_cancel_locked(struct weft__flow *f)
 {

@@ -292,8 +292,7 @@ static __attribute__((noinline)) void print_group_line(struct weft__printer *p,
     weft__print(p, "%s", line);
 }
 
-/* --- Threads: first into memory, since the sink is not to be called under the lock -------------
- */
+/* --- Threads: first into memory, since the sink is not to be called under the lock ------------ */
 
 struct held_back {
     char *data;
