@@ -37,10 +37,9 @@ struct weft_server_options {
     int64_t first_byte_ms; /* a connection that sends nothing so long is aborted; 0: never */
     int64_t idle_ms;       /* no byte in or out so long: aborted; 0: never */
     int64_t write_ms;      /* a blocked write makes no progress so long: aborted; 0: 60,000 */
-    int64_t drain_ms;    /* on a cancel of the group or weft_server_drain, connections may go on so
-                            long before they are cancelled; 0: a cancel is immediate, and drain
-                            gets 5,000 */
-    size_t write_buffer; /* a connection's bound for joined writes; 0: 64 KiB */
+    int64_t drain_ms;      /* on a cancel of the group connections may go on so long before they are
+                              cancelled, too; 0: at once. weft_server_drain has its own deadline */
+    size_t write_buffer;   /* a connection's bound for joined writes; 0: 64 KiB */
     bool v6_only;
     int unix_mode; /* 0: 0600 */
     enum weft_error_policy errors;
@@ -50,8 +49,10 @@ struct weft_server_options {
     const struct weft_options *loop; /* of the workers' loops; NULL: defaults, the current driver */
 };
 
-/* Serves one connection. The stream is closed (aborted, when it returns an error) after it returns;
- * the handler may also weft_close and NULL it itself through weft_server_take. */
+/*
+ * Serves one connection. The stream is closed after it returns: gracefully, or with a reset when it
+ * returned an error. The handler may also close it, detach it or attach a protocol to it itself.
+ */
 typedef int (*weft_handler)(struct weft_stream *s, void *arg);
 
 /*
