@@ -3,6 +3,7 @@
  * Facts and settings of sockets (floor 3).
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -45,4 +46,22 @@ int weft__socket_peer(int fd, struct weft_address *ret)
     if (err == 0)
         *ret = a;
     return err;
+}
+
+/*
+ * A filter that drops segments with SYN and passes all others (byte 13 of the TCP header holds the
+ * flags, RFC 9293 3.1). Whoever asks after this asks again in a second, and then finds a successor
+ * or nobody; between the last accept and the close no connection can be made and lost.
+ */
+void weft__socket_drop_syns(int fd)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = WEFT__ARRAY_LEN(code), .filter = code};
+    int err = weft__call_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    (void)err; /* without it a connection of the last microseconds may be reset */
 }

@@ -220,6 +220,8 @@ void weft__fd_close(struct weft_loop *l, int fd, bool abrupt);
 /* --- Sockets (socket.c) ---------------------------------------------------------------------- */
 
 int weft__socket_no_delay(int fd);
+/* A listener that is about to close takes no new connections; what it has can still be accepted. */
+void weft__socket_drop_syns(int fd);
 /* The address family of a connected or listening stream socket; -ENOTSOCK, -EINVAL. */
 int weft__socket_family(int fd);
 int weft__socket_local(int fd, struct weft_address *ret);
