@@ -50,7 +50,6 @@ struct weft_reconnector {
     int64_t delay_ms;
     int64_t up_ns; /* when the connection was made */
     int result;
-    struct weft_stream *connection; /* NULL: none */
     uint64_t random;
 };
 
@@ -109,7 +108,6 @@ static void down(struct weft_reconnector *r, int error)
 static int watched_made(struct weft_stream *t, void *arg)
 {
     struct weft_reconnector *r = arg;
-    r->connection = t;
     r->up_ns = weft_now_ns();
     tell(r, true, 0, 0);
     return r->protocol->made != NULL ? r->protocol->made(t, r->factory_arg) : 0;
@@ -119,7 +117,6 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
 {
     struct weft__factory_ref *ref = t->shared;
     struct weft_reconnector *r = ref->factory.arg;
-    r->connection = NULL;
     if (r->protocol->lost != NULL)
         r->protocol->lost(t, error, conn);
     if (r->state != CONNECTED)
