@@ -104,8 +104,11 @@ struct weft_stream {
     bool aborting : 1; /* now */
     bool lent : 1;     /* the buffer being delivered went to the write queue */
     bool progressing : 1;
-    bool detached : 1;  /* goes on in a task: ends without lost */
-    bool canceling : 1; /* the operation is being cancelled */
+    bool detached : 1;   /* goes on in a task: ends without lost */
+    bool canceling : 1;  /* the operation is being cancelled */
+    bool delivering : 1; /* in the data callback */
+    bool claimed : 1;    /* detached, and the task that goes on has not taken the rest yet */
+    int ended; /* what receiving came to while bytes were held back: 1 the end, < 0; 0: nothing */
 };
 
 /* --- Making and ending (stream.c) ------------------------------------------------------------ */

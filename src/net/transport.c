@@ -2,15 +2,17 @@
 /*
  * Streams in callback mode: a protocol's callbacks on the loop.
  *
- * Floor 3. One receive operation is under way while the connection wants bytes; a buffer of the
- * driver's pool comes with them, so an idle connection is this struct and nothing more. The same
- * operation, as a NOP, is how work is put off to the loop's next turn.
+ * Floor 3. One receive operation, of many results where the driver can, is under way while the
+ * connection wants bytes; a buffer of the driver's pool comes with them, so an idle connection is
+ * this struct and nothing more. The same operation, as a NOP, is how work is put off to the loop's
+ * next turn.
  *
  * Invariants:
  *  - user callbacks run on the loop with its callback flow, one of a connection at a time;
  *  - `lost` is called by settle and only there: with no operation under way, outside every other
  *    callback of the connection; the struct is freed right after;
- *  - a receive that was under way when reading was paused keeps its bytes in the read-ahead.
+ *  - a receive that is under way when reading is paused is cancelled; what it brings until it has
+ *    ended (no more than WEFT__RECV_MULTI_MAX) is held in a list at s.in, then `ended` has its end.
  */
 #include <errno.h>
 #include <string.h>
@@ -89,7 +91,8 @@ static void fail(struct weft__transport *t, int error)
     if (t->s.aborting)
         return;
     t->s.aborting = true;
-    t->s.reason = error;
+    /* What the receive found out, the send is not told any more. */
+    t->s.reason = error == -EPIPE && t->s.ended < 0 ? t->s.ended : error;
 }
 
 static void call_made(struct weft__transport *t)
@@ -123,16 +126,19 @@ static void call_eof(struct weft__transport *t)
         t->s.closing = true;
 }
 
-/* Delivers the buffer: the receive's, or read-ahead that a pause held back. */
+/* Delivers a buffer that is in no list: the receive's, or one that was held back. */
 static void call_data(struct weft__transport *t, struct weft__rbuf *rb)
 {
     bool was;
+    struct weft__rbuf *held = t->s.in;
     t->s.in = rb; /* where the transport's calls find it */
     t->s.lent = false;
+    t->s.delivering = true;
     struct weft__flow *f = enter(t, &was);
     int err = protocol_of(t)->data(&t->s, rb->data + rb->used, rb->len - rb->used, t->s.user);
     leave(t, f, was);
-    t->s.in = NULL;
+    t->s.delivering = false;
+    t->s.in = held;
     if (!t->s.lent)
         weft__rbuf_release(t->s.loop, rb);
     if (err < 0)
@@ -165,6 +171,11 @@ static void call_mark(struct weft__transport *t, void (*fn)(struct weft_stream *
 static void transport_free(struct weft__transport *t, bool abrupt)
 {
     weft__factory_unref(t->s.shared);
+    while (t->s.in != NULL) {
+        struct weft__rbuf *rb = t->s.in;
+        t->s.in = rb->next;
+        weft__rbuf_release(t->s.loop, rb);
+    }
     weft__stream_fini(&t->s, abrupt);
     weft__free(t->extra);
     weft__free(t);
@@ -197,8 +208,13 @@ static void settle(struct weft__transport *t)
 {
     if (t->s.inside)
         return;
-    if (t->s.detached && !t->s.busy) {
-        finish(t);
+    if (t->s.detached) {
+        if (t->s.busy)
+            stop_receiving(t);
+        else if (!t->s.claimed)
+            finish(t);
+        else
+            weft__transport_wake_heir(t);
         return;
     }
     if (t->s.closing && weft__out_queued(&t->s) == 0 && !t->s.aborting) {
@@ -223,31 +239,65 @@ static void settle(struct weft__transport *t)
 
 /* --- Receiving -------------------------------------------------------------------------------- */
 
-static bool wants_bytes(const struct weft__transport *t)
+static bool is_paused(const struct weft__transport *t)
 {
-    return !t->s.busy && !t->s.held && !t->s.closing && !t->s.aborting && !t->s.end &&
-           !t->s.detached && (!t->s.paused || t->s.shared->factory.read_on_paused);
+    return t->s.held || (t->s.paused && !t->s.shared->factory.read_on_paused);
 }
 
-/* True when the connection may go on receiving. */
+static bool wants_bytes(const struct weft__transport *t)
+{
+    return !is_paused(t) && !t->s.starting && !t->s.closing && !t->s.aborting && !t->s.end &&
+           !t->s.detached;
+}
+
+/* Keeps bytes for later; in the last buffer's room, so that many small pieces take few buffers. */
+static void hold(struct weft__transport *t, struct weft__rbuf *rb)
+{
+    struct weft__rbuf *last = t->s.in;
+    while (last != NULL && last->next != NULL)
+        last = last->next;
+    rb->next = NULL;
+    if (last == NULL) {
+        t->s.in = rb;
+    } else if (weft__rbuf_on_heap(last) || rb->len > WEFT__RBUF_SIZE - last->len) {
+        last->next = rb;
+    } else {
+        memcpy(last->data + last->len, rb->data, rb->len);
+        last->len += rb->len;
+        weft__rbuf_put(t->s.loop->sys, rb);
+    }
+}
+
+/* The receive has come to the peer's end (1) or an error. */
+static void receive_ended(struct weft__transport *t, int how)
+{
+    t->s.ended = 0;
+    if (how < 0)
+        fail(t, how);
+    else
+        call_eof(t);
+}
+
 static void received(struct weft__transport *t)
 {
     int n = t->op.res;
+    bool hold_back = t->s.detached || t->s.in != NULL || is_paused(t);
     if (n > 0) {
         struct weft__rbuf *rb = t->op.rbuf;
         rb->used = 0;
         weft__stream_got(&t->s, (size_t)n);
         t->s.drained = (uint32_t)n < WEFT__RBUF_SIZE && !t->op.full;
-        if (t->s.aborting || t->s.closing)
+        if ((t->s.aborting || t->s.closing) && !t->s.detached)
             weft__rbuf_put(t->s.loop->sys, rb);
-        else if (t->s.held)
-            t->s.in = rb;
+        else if (hold_back)
+            hold(t, rb);
         else
             call_data(t, rb);
-    } else if (n == 0) {
-        call_eof(t);
     } else if (n != -ECANCELED) {
-        fail(t, n);
+        if (hold_back || (n == 0 && t->s.closing))
+            t->s.ended = n == 0 ? 1 : n;
+        else
+            receive_ended(t, n == 0 ? 1 : n);
     }
 }
 
@@ -256,14 +306,19 @@ static void read_more(struct weft__transport *t)
     for (int i = 0; wants_bytes(t); i++) {
         if (t->s.in != NULL) {
             struct weft__rbuf *rb = t->s.in;
-            t->s.in = NULL;
+            t->s.in = rb->next;
+            rb->next = NULL;
             call_data(t, rb);
+        } else if (t->s.ended != 0) {
+            receive_ended(t, t->s.ended);
+        } else if (t->s.busy) {
+            return;
         } else if (i == READS_PER_TURN) {
             weft__transport_later(t);
             return;
         } else {
             t->op.kind = WEFT__OP_RECV_POOL;
-            t->op.flags = t->s.drained ? WEFT__OP_POLL_FIRST : 0;
+            t->op.flags = WEFT__OP_MULTI | (t->s.drained ? WEFT__OP_POLL_FIRST : 0);
             t->op.fd = t->s.fd;
             t->op.done = weft__transport_op_done;
             t->s.busy = true;
@@ -273,15 +328,17 @@ static void read_more(struct weft__transport *t)
             received(t);
         }
     }
-    if (t->s.aborting || t->s.detached || (t->s.closing && weft__out_queued(&t->s) == 0))
+    if (t->s.busy)
+        stop_receiving(t);
+    else if (t->s.aborting || t->s.detached || (t->s.closing && weft__out_queued(&t->s) == 0))
         weft__transport_later(t);
 }
 
 void weft__transport_op_done(struct weft__op *op)
 {
     struct weft__transport *t = WEFT__CONTAINER_OF(op, struct weft__transport, op);
-    t->s.busy = false;
-    t->s.canceling = false;
+    if (!op->more)
+        t->s.busy = t->s.canceling = false;
     if (op->kind == WEFT__OP_RECV_POOL)
         received(t);
     else if (t->s.starting && !t->s.aborting)

@@ -46,6 +46,8 @@ struct weft__transport_extra *weft__transport_extra(struct weft__transport *t);
 /* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
 void weft__transport_progress(struct weft_stream *s);
 void weft__transport_op_done(struct weft__op *op);
+/* The receive of a connection that a task has claimed (detached) is over. */
+void weft__transport_wake_heir(struct weft__transport *t);
 /* Has the connection looked at in the loop's next turn (made is called then, if it was not). */
 void weft__transport_later(struct weft__transport *t);
 

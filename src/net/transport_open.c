@@ -160,15 +160,132 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
 
 /* --- Detach: a connection goes on in a task --------------------------------------------------- */
 
+/*
+ * The receive of the connection may be under way still, and bring bytes, or come to an end, before
+ * its cancel takes effect. So the task claims the connection's struct: it lives until the task has
+ * waited for that and taken over what came.
+ */
 struct detached {
     struct weft_stream *stream;
+    struct weft__transport *from; /* claimed; or NULL */
     int (*handler)(struct weft_stream *s, void *arg);
     void *arg;
 };
 
+/* A stream whose receive failed while it changed hands: the kernel tells that but once. */
+static ssize_t broken_read(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
+{
+    (void)buf, (void)cap, (void)d;
+    return s->error;
+}
+
+static ssize_t broken_fill(struct weft_stream *s, weft_deadline d)
+{
+    (void)d;
+    return s->error;
+}
+
+static int broken_write(struct weft_stream *s, struct iovec *iov, int n, size_t *moved,
+                        weft_deadline d)
+{
+    (void)iov, (void)n, (void)moved, (void)d;
+    return s->error;
+}
+
+static int broken_shutdown(struct weft_stream *s)
+{
+    return s->error;
+}
+
+static void broken_release(struct weft_stream *s, bool abrupt)
+{
+    weft__tcp_class.release(s, abrupt);
+}
+
+static int broken_address(const struct weft_stream *s, bool peer, struct weft_address *ret)
+{
+    return weft__tcp_class.address(s, peer, ret);
+}
+
+static const struct weft__stream_class broken_class = {
+    .kind = "broken",
+    .read = broken_read,
+    .fill = broken_fill,
+    .write = broken_write,
+    .shutdown = broken_shutdown,
+    .release = broken_release,
+    .address = broken_address,
+    .joins = true,
+};
+
+/* Puts the held buffers behind what the stream has; takes all of them or none. */
+static int take_held(struct weft_stream *s, struct weft__rbuf *held)
+{
+    if (held == NULL || (s->in == NULL && held->next == NULL)) {
+        s->in = held != NULL ? held : s->in;
+        return 0;
+    }
+    size_t total = weft__in_left(s);
+    for (const struct weft__rbuf *rb = held; rb != NULL; rb = rb->next)
+        total += rb->len;
+    struct weft__rbuf *all = weft__in_alloc(s, total);
+    if (all == NULL)
+        return -ENOMEM;
+    if (s->in != NULL) {
+        s->in->next = held;
+        held = s->in;
+    }
+    while (held != NULL) {
+        struct weft__rbuf *rb = held;
+        held = rb->next;
+        memcpy(all->data + all->len, rb->data + rb->used, rb->len - rb->used);
+        all->len += rb->len - rb->used;
+        weft__rbuf_release(s->loop, rb);
+    }
+    s->in = all;
+    return 0;
+}
+
+void weft__transport_wake_heir(struct weft__transport *t)
+{
+    struct weft__wait *w = t->s.user;
+    t->s.user = NULL;
+    if (w != NULL)
+        weft__wait_trigger(w, 0);
+}
+
+/* Waits until the claimed connection is at rest, takes what it has, and gives it up. */
+static void take_over(struct weft_stream *s, struct weft__transport *t)
+{
+    while (t->s.busy) {
+        struct weft__wait w; /* not to be cut short: the kernel may write to its buffers */
+        weft__wait_init(&w, "detach", s->fd, NULL);
+        t->s.user = &w;
+        (void)weft__wait_block(&w, WEFT_NEVER);
+    }
+    int err = take_held(s, t->s.in);
+    if (err == 0)
+        t->s.in = NULL;
+    if (t->s.ended > 0)
+        s->end = true;
+    else if (err == 0)
+        err = t->s.ended;
+    if (err < 0) {
+        s->error = err;
+        s->end = false;
+        s->cls = &broken_class;
+    }
+    s->bytes_in = t->s.bytes_in;
+    s->drained = t->s.drained;
+    t->s.claimed = false;
+    weft__transport_later(t);
+}
+
 static int detached_main(void *arg)
 {
     struct detached *d = arg;
+    if (d->from != NULL)
+        take_over(d->stream, d->from);
     struct weft__conn c = {.stream = d->stream};
     d->stream->conn = &c; /* so that the handler may close or give the stream away */
     int err = d->handler(d->stream, d->arg);
@@ -186,7 +303,7 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
 {
     struct weft__transport *t = weft__transport_of(ts);
     struct weft__rbuf *rb = t->s.in;
-    if (!t->s.inside || t->s.busy)
+    if (!t->s.inside || (t->s.busy && !t->s.delivering))
         return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
     if (t->s.closing || t->s.aborting || t->s.shutting ||
         (t->extra != NULL && t->extra->produce != NULL))
@@ -204,12 +321,14 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
     s->counters = NULL;
     s->in = NULL;
     s->out_max = WEFT__OUT_MAX_DEFAULT;
-    s->inside = s->held = s->paused = s->lent = false;
+    s->busy = s->inside = s->held = s->paused = s->lent = s->delivering = false;
+    s->ended = 0;
     if (unread > 0 && weft__in_prepend(s, rb->data + rb->len - unread, unread) < 0) {
         weft__free(s);
         return -ENOMEM;
     }
-    struct detached d = {.stream = s, .handler = handler, .arg = arg};
+    struct detached d = {
+        .stream = s, .from = t->s.delivering ? t : NULL, .handler = handler, .arg = arg};
     int err = weft__task_spawn(g,
                                &(struct weft__spawn){.fn = detached_main,
                                                      .arg = &d,
@@ -228,5 +347,7 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
     t->s.fd = -1;
     t->s.label = NULL;
     t->s.detached = true;
+    t->s.claimed = d.from != NULL;
+    t->s.user = NULL; /* from now on, the wait of the task that has claimed it */
     return 0;
 }

@@ -76,6 +76,11 @@ static inline struct epoll_sys *self(struct weft__sys *sys)
     return (struct epoll_sys *)(void *)sys;
 }
 
+static inline bool is_multi(const struct weft__op *op) /* a RECV_POOL has one result here */
+{
+    return (op->flags & WEFT__OP_MULTI) && op->kind == WEFT__OP_ACCEPT;
+}
+
 static inline void set_state(struct weft__op *op, int state)
 {
     op->state = (uint8_t)((op->state & WEFT__TRY_BITS) | state);
@@ -238,7 +243,7 @@ static void run_multi(struct epoll_sys *s, struct weft__op *op)
 /* Tries an operation that is in no list. */
 static void run(struct epoll_sys *s, struct weft__epoll_entry *e, struct weft__op *op, bool front)
 {
-    if (op->flags & WEFT__OP_MULTI) {
+    if (is_multi(op)) {
         run_multi(s, op);
         return;
     }
@@ -365,12 +370,12 @@ static bool submit(struct weft__sys *sys, struct weft__op *op)
     int r = 0;
     if (op->kind == WEFT__OP_ACCEPT)
         r = prepare_listener(s, op->fd);
-    else if (op->flags & WEFT__OP_MULTI)
+    else if ((op->flags & WEFT__OP_MULTI) && op->kind != WEFT__OP_RECV_POOL)
         r = -EINVAL;
     if (r < 0)
         goto failed;
     /* A MULTI's results all come from wait, so the first attempt is made there. */
-    if (op->kind == WEFT__OP_NOP || (op->flags & WEFT__OP_MULTI)) {
+    if (op->kind == WEFT__OP_NOP || is_multi(op)) {
         sys->in_flight++;
         enqueue(s, op);
         return false;

@@ -28,6 +28,9 @@
  *     operation of it under way.
  *  9. Time is the caller's affair in the loop drivers; only the block driver, which has no loop
  * above it, ends an operation at op->until_ns, with -ETIMEDOUT.
+ *
+ * A thread that acts for a simulated process (sim/world.h) has one driver, sim, whose kernel,
+ * network and clock are simulated.
  */
 #include <poll.h>
 #include <stdbool.h>
@@ -42,8 +45,8 @@ enum weft__op_kind {
     WEFT__OP_ACCEPT,  /* u.accept; res: a close-on-exec descriptor in blocking mode. May be MULTI */
     WEFT__OP_CONNECT, /* u.connect */
     WEFT__OP_RECV,    /* u.io: into the caller's buffer */
-    WEFT__OP_RECV_POOL, /* into a buffer of the driver's pool, taken when bytes are there: op->rbuf
-                         */
+    WEFT__OP_RECV_POOL, /* into a buffer of the driver's pool, taken when bytes are there: op->rbuf.
+                           May be MULTI */
     WEFT__OP_SEND,      /* u.io: all of it */
     WEFT__OP_RECVMSG,   /* u.msg */
     WEFT__OP_SENDMSG,   /* u.msg: may be partial on streams */
@@ -63,12 +66,15 @@ struct weft__rbuf {
 };
 /* What one pool buffer holds. */
 #define WEFT__RBUF_SIZE 16384u
+/* What a MULTI RECV_POOL brings at most, all its results together. */
+#define WEFT__RECV_MULTI_MAX 131072u
 
 struct weft__op;
 typedef void (*weft__op_done)(struct weft__op *op);
 
 enum {
-    WEFT__OP_MULTI = 1,      /* more than one result (ACCEPT only) */
+    WEFT__OP_MULTI = 1,      /* more than one result: ACCEPT, and, as long as the driver likes,
+                                RECV_POOL on a loop: any of its results may be the last */
     WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
                                 first */
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */
@@ -148,10 +154,12 @@ struct weft__sys {
 extern const struct weft__driver weft__driver_uring;
 extern const struct weft__driver weft__driver_epoll;
 extern const struct weft__driver weft__driver_block;
+extern const struct weft__driver weft__driver_sim;
 
 /*
- * Chooses a loop driver: the named one; with NULL what WEFT_DRIVER names, else the best that the
- * probe finds. -ENOSYS or -EINVAL (an unknown name) with the detail set.
+ * Chooses a loop driver: inside a simulation sim, else the named one; with NULL what WEFT_DRIVER
+ * names, else the best that the probe finds. -ENOSYS or -EINVAL (an unknown name) with the detail
+ * set.
  */
 int weft__driver_choose(const struct weft__driver **ret, const char *name);
 

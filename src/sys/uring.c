@@ -63,7 +63,7 @@ static bool try_issue(struct uring_sys *s, struct weft__op *op)
     struct io_uring_sqe *sqe = get_sqe(s);
     if (WEFT__UNLIKELY(sqe == NULL))
         return false;
-    weft__uring_prep(sqe, op);
+    weft__uring_prep(s, sqe, op);
     set_place(op, IN_KERNEL);
     return true;
 }
@@ -208,9 +208,14 @@ static void reap(struct uring_sys *s)
             continue;
         }
         struct weft__op *op = (struct weft__op *)(uintptr_t)cqe.user_data;
-        if (WEFT__UNLIKELY(op->state & CANCEL_LATER))
+        bool later = (op->state & CANCEL_LATER) != 0;
+        if (WEFT__UNLIKELY(later))
             drop_cancel(s, op);
         weft__uring_answer(s, op, cqe.res, cqe.flags);
+        if (WEFT__UNLIKELY(later) && (cqe.flags & IORING_CQE_F_MORE)) {
+            op->state |= CANCEL_LATER; /* a MULTI goes on until it is cancelled */
+            weft__queue_push_back(&s->cancels, &op->link);
+        }
     }
 }
 

@@ -78,6 +78,7 @@ struct uring_sys {
     bool wake_armed;
     bool valgrind;
     bool sleep_in_poll; /* for the tools that check */
+    bool no_multi_recv; /* the kernel does not have it as we want it: one result each */
     uint32_t file_ops;  /* READ, WRITE and POLL under way */
     int wake_fd;
     int event_fd; /* what fd() gives, or -1 */
@@ -135,7 +136,8 @@ int weft__uring_probe(const char **text); /* the vtable's */
 /* ---- uring_op.c ---- */
 
 /* Fills an entry for the operation's current step. */
-void weft__uring_prep(struct io_uring_sqe *sqe, const struct weft__op *op);
+void weft__uring_prep(const struct uring_sys *s, struct io_uring_sqe *sqe,
+                      const struct weft__op *op);
 /* The answer to it: ends the operation, or issues its next step. */
 void weft__uring_answer(struct uring_sys *s, struct weft__op *op, int res, uint32_t flags);
 /* Ends an operation that is in no queue, and calls done. */

@@ -32,7 +32,12 @@ static inline void prep_io(struct io_uring_sqe *sqe, int code, const struct weft
     sqe->msg_flags = (uint32_t)(op->u.io.flags & ~MSG_DONTWAIT);
 }
 
-static void prep_op(struct io_uring_sqe *sqe, const struct weft__op *op)
+static inline bool is_multi_recv(const struct uring_sys *s, const struct weft__op *op)
+{
+    return op->kind == WEFT__OP_RECV_POOL && (op->flags & WEFT__OP_MULTI) && !s->no_multi_recv;
+}
+
+static void prep_op(const struct uring_sys *s, struct io_uring_sqe *sqe, const struct weft__op *op)
 {
     switch (op->kind) {
     case WEFT__OP_RECV:
@@ -42,6 +47,13 @@ static void prep_op(struct io_uring_sqe *sqe, const struct weft__op *op)
         io_uring_prep_rw(IORING_OP_RECV, sqe, op->fd, NULL, WEFT__RBUF_SIZE, 0);
         sqe->flags = IOSQE_BUFFER_SELECT;
         sqe->buf_group = WEFT__URING_GROUP;
+        if (is_multi_recv(s, op)) {
+            sqe->ioprio = IORING_RECV_MULTISHOT;
+            sqe->len = 0; /* up to the buffer's */
+            /* optlen, in newer headers. The last buffer may pass it. */
+            uint32_t limit = WEFT__RECV_MULTI_MAX - WEFT__RBUF_SIZE;
+            sqe->file_index = op->moved < limit ? limit - op->moved : 1;
+        }
         break;
     case WEFT__OP_SEND:
         io_uring_prep_rw(IORING_OP_SEND, sqe, op->fd, (const char *)op->u.io.buf + op->moved,
@@ -93,11 +105,12 @@ static short poll_events(const struct weft__op *op)
     return out ? POLLOUT : POLLIN;
 }
 
-void weft__uring_prep(struct io_uring_sqe *sqe, const struct weft__op *op)
+void weft__uring_prep(const struct uring_sys *s, struct io_uring_sqe *sqe,
+                      const struct weft__op *op)
 {
     int step = op->state & STEPS;
     if (WEFT__LIKELY(step == STEP_OP))
-        prep_op(sqe, op);
+        prep_op(s, sqe, op);
     else if (step == STEP_POLL)
         io_uring_prep_poll_add(sqe, op->fd, (unsigned short)poll_events(op));
     else
@@ -208,13 +221,22 @@ static void on_recv_pool(struct uring_sys *s, struct weft__op *op, int res, uint
         rb->len = (uint32_t)res;
         op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 || rb->len == WEFT__RBUF_SIZE;
         op->rbuf = rb;
-        weft__uring_finish(s, op, res);
+        if (flags & IORING_CQE_F_MORE) {
+            op->more = true;
+            op->moved += (uint32_t)res; /* in case that it has to be issued anew */
+            call_done(s, op, res);
+        } else {
+            weft__uring_finish(s, op, res);
+        }
         return;
     }
     if (rb != NULL)
         weft__uring_bufs_untake(s, rb); /* picked, but nothing came */
     if (res == -EAGAIN) {
         on_again(s, op);
+    } else if (res == -EINVAL && is_multi_recv(s, op)) {
+        s->no_multi_recv = true; /* before Linux 6.17 it cannot be limited */
+        go_on(s, op, STEP_OP);
     } else if (res == -ENOBUFS && !(op->state & CANCELLED)) {
         s->bufs.used++; /* one more was wanted */
         set_step(op, STEP_OP);
