@@ -127,6 +127,7 @@ static void refuses_with_part_and_character(void **state)
         {"", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
         {"http://x:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
         {"TCP://x:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
+        {"sim://x:1", "scheme, character 1: sim:// exists inside a simulation only"},
         {" tcp://:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
         {"tcp:/:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
         {"tcp://", "port, character 7: :PORT is missing"},

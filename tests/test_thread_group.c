@@ -198,6 +198,7 @@ static void nobody_joins_itself(const char *driver)
 struct blocked {
     struct weft_channel *empty, *full;
     _Atomic int started, refused;
+    int fd; /* never readable */
 };
 
 static int in_recv(void *arg)
@@ -299,6 +300,37 @@ static void cancel_wakes_blocked_threads(const char *driver)
     }
     weft_channel_close(&b.empty);
     weft_channel_close(&b.full);
+}
+
+static int looks_at_once(void *arg)
+{
+    struct blocked *b = arg;
+    struct weft__io io = {.op = {.kind = WEFT__OP_POLL, .fd = b->fd, .u.poll.events = POLLIN}};
+    b->started++;
+    CHECK_EQ(weft__await(&io, "poll", WEFT_NEVER), -ECANCELED);
+    CHECK_EQ(weft_canceled(), -ECANCELED); /* the woken one is marked already, whichever it is */
+    return -ECANCELED;
+}
+
+static void the_woken_know_why(const char *driver)
+{
+    struct blocked b = {.fd = -1};
+    int fds[2];
+    (void)driver;
+    CHECK_EQ(pipe(fds), 0);
+    b.fd = fds[0];
+    for (int round = 0; round < 5; round++) {
+        struct weft_group *g = kit_group();
+        b.started = 0;
+        for (int i = 0; i < 100; i++)
+            kit_go(g, "looks", looks_at_once, &b);
+        while (b.started < 100)
+            CHECK_EQ(weft_yield(), 0);
+        CHECK_EQ(weft_sleep_ms(2), 0); /* most of them stand in poll then */
+        CHECK_EQ(weft_group_close(&g), 0);
+    }
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
 }
 
 /* --- Clean-up, orphans, shields ------------------------------------------------------------ */
@@ -491,6 +523,7 @@ static const struct kit_case cases[] = {
     ON_THREAD(handles),
     ON_THREAD(nobody_joins_itself),
     ON_THREAD(cancel_wakes_blocked_threads),
+    ON_THREAD(the_woken_know_why),
     ON_THREAD(clean_up),
     ON_THREAD(loops_are_canceled_with_their_group),
     ON_THREAD(a_loops_error_cancels_the_other_loops),

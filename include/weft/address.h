@@ -8,9 +8,11 @@
  *   udp://...            the same
  *   unix:/run/x.sock     unix:name (relative)      unix:@name (Linux abstract name)
  *   fd:3                 an inherited socket, for example of sd_listen_fds(3)
+ *   sim://server:80      inside a simulation only (sim.h): tcp://, as which it is printed
  *
  * A host is a number, `localhost` (127.0.0.1), or empty or `*` for every address of the machine
- * ([::], which takes IPv4, too). Other names need the resolver. An IPv6 host stands in brackets;
+ * ([::], which takes IPv4, too). Other names need the resolver; inside a simulation they are those
+ * of its hosts, and a scope is an index. An IPv6 host stands in brackets;
  * its scope is the name of an interface or its index. Ports and descriptors are decimal, without
  * sign or leading zeros. In a Unix path or name a backslash and the bytes below 0x20 and 0x7f are
  * written \xHH, so that an abstract name with any byte in it can be printed and read back.

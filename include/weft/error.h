@@ -27,7 +27,12 @@ enum {
     WEFT_EABANDONED = -10009, /* the work-pool job was abandoned */
     WEFT_ETHREAD = -10010,    /* the object belongs to another loop or thread */
     WEFT_EDRAINING = -10011,  /* the server is draining and takes no new work */
-    WEFT_EORPHAN = -10012     /* the group still has live tasks */
+    WEFT_EORPHAN = -10012,    /* the group still has live tasks */
+    WEFT_EOUTSIDE = -10013,   /* the call would leave the simulation */
+    WEFT_ECHECK = -10014,     /* a check of the simulation failed */
+    WEFT_EDEADLOCK = -10015,  /* nothing can happen any more in the simulation */
+    WEFT_ELIVELOCK = -10016,  /* the simulation runs on and time stands still */
+    WEFT_ELEAK = -10017       /* a simulated host ended and left something open */
 };
 
 /* What a code means for the caller. New classes are added at the end only. */

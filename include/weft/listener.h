@@ -38,8 +38,8 @@ WEFT_API int weft_listener_endpoint(const struct weft_listener *l, char *buf, si
 WEFT_API int weft_listener_fd(const struct weft_listener *l);
 WEFT_API void weft_listener_close(struct weft_listener **l);
 
-/* Descriptors inherited through LISTEN_FDS and LISTEN_PID, sd_listen_fds(3): how many, from 3 on.
- */
+/* Descriptors inherited through LISTEN_FDS and LISTEN_PID, sd_listen_fds(3): how many, from 3 on. A
+ * simulated host inherits none; where the real process has some, it gets WEFT_EOUTSIDE. */
 WEFT_API int weft_inherited_fds(void);
 
 WEFT_END_DECLS

@@ -6,6 +6,10 @@
  *
  * Each loop has a pool of a few threads, started on first use, for work that would hold the loop:
  * a long computation, a library that blocks.
+ *
+ * Inside a simulated host (sim.h) there is no pool: the job runs in the calling task, on its stack,
+ * after other tasks had a turn. What it takes of real time takes none of simulated time. Whether a
+ * cancel or time-out finds it queued or running is chance's choice.
  */
 #include <weft/run.h>
 

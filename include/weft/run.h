@@ -42,6 +42,10 @@ struct weft_options {
  * any thread, several times, also inside a task (the outer loop then stands still meanwhile).
  * Inside a group's thread, cancelling the group cancels fn.
  *
+ * Inside a simulated host (sim.h) there is no new loop: fn runs in a task "main" on the host's, in
+ * a group that a cancel of the caller reaches, other tasks of the host run on meanwhile, and o is
+ * not looked at.
+ *
  * o: borrowed, may be NULL. Returns fn's result, or -ENOMEM, -EMFILE, -ENOSYS (the named driver is
  * not to be had; the detail says why), -EINVAL, -EDEADLK (in a protocol callback).
  */
@@ -50,7 +54,7 @@ WEFT_API WEFT_MUST_CHECK int weft_run(const struct weft_options *o, weft_fn fn, 
 /* The loop of the calling task or callback; NULL on a plain thread. */
 WEFT_API struct weft_loop *weft_loop_current(void);
 
-/* "uring", "epoll" or, on a plain thread, "block". */
+/* "uring", "epoll" or, on a plain thread, "block"; "sim" inside a simulation. */
 WEFT_API const char *weft_driver_name(void);
 
 /*
@@ -63,7 +67,8 @@ WEFT_API WEFT_MUST_CHECK int weft_yield(void);
 
 /*
  * Makes a loop on this thread without running it. Thread rule: every later call from this thread.
- * *ret: owned by the caller, to be given to weft_loop_close. Errors as weft_run.
+ * *ret: owned by the caller, to be given to weft_loop_close. Errors as weft_run; WEFT_EOUTSIDE in a
+ * simulated host, whose loop is the only one.
  */
 WEFT_API WEFT_MUST_CHECK int weft_loop_open(struct weft_loop **ret, const struct weft_options *o);
 

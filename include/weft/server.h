@@ -8,6 +8,9 @@
  *
  * A server is a member of a group: cancelling or closing the group ends it. Thread rule: its calls
  * belong to the flow that opened the group.
+ *
+ * Inside a simulated host (sim.h) every server has one worker, on the host's loop, and WEFT_THREADS
+ * is WEFT_TASKS.
  */
 #include <weft/group.h>
 #include <weft/protocol.h>

@@ -3,6 +3,9 @@
 #define WEFT_SIGNAL_H
 /*
  * Signals as something to wait for (asyncio's add_signal_handler), and child processes.
+ *
+ * Inside a simulated host (sim.h) the signals are those of weft_sim_signal, and there are no child
+ * processes: weft_process_open gives WEFT_EOUTSIDE.
  */
 #include <signal.h>
 #include <sys/types.h>

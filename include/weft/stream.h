@@ -173,6 +173,9 @@ WEFT_API WEFT_MUST_CHECK int weft_recv_fds(struct weft_stream *s, int *fds, size
 /* --- Foreign descriptors ------------------------------------------------------------------- */
 
 /*
+ * Inside a simulated host (sim.h) this and weft_stream_from_fd take the host's own descriptors;
+ * those of the real kernel give WEFT_EOUTSIDE.
+ *
  * Waits until any descriptor is ready: events and result are POLLIN, POLLOUT ... of poll(2).
  * Returns the ready events (> 0); -ETIMEDOUT, -ECANCELED, -EDEADLK, -EBADF.
  */

@@ -7,6 +7,7 @@
  *
  * Unit: nanoseconds of CLOCK_MONOTONIC (clock_gettime(2)). Thread rule: any thread.
  * A deadline that has passed means "try, but do not wait".
+ * Inside a simulation (sim.h) both clocks here are those of the host.
  */
 #include <stdint.h>
 #include <weft/base.h>
@@ -27,6 +28,26 @@ typedef struct weft_deadline {
 
 /* The clock that deadlines are measured on, in nanoseconds. */
 WEFT_API int64_t weft_now_ns(void);
+
+/*
+ * The wall clock: nanoseconds since 1970-01-01 00:00 UTC (CLOCK_REALTIME), for dates in logs and
+ * messages. It is set now and then, also backwards, so no deadline is measured on it.
+ */
+WEFT_API int64_t weft_wall_ns(void);
+
+/* So many seconds, milliseconds, microseconds in nanoseconds; the product must fit. */
+static inline int64_t weft_s(int64_t s)
+{
+    return s * 1000000000;
+}
+static inline int64_t weft_ms(int64_t ms)
+{
+    return ms * 1000000;
+}
+static inline int64_t weft_us(int64_t us)
+{
+    return us * 1000;
+}
 
 /* A deadline so far from now; negative spans have passed already, huge ones saturate to never. */
 WEFT_API weft_deadline weft_after_ns(int64_t ns);

@@ -57,7 +57,8 @@ WEFT_API WEFT_MUST_CHECK int weft_udp_recv_batch(struct weft_udp *u, struct weft
 WEFT_API WEFT_MUST_CHECK int weft_udp_send_batch(struct weft_udp *u, struct weft_datagram *dg,
                                                  int n, weft_deadline d);
 
-/* Joins or leaves a multicast group; interface by name, NULL: the system's choice. */
+/* Joins or leaves a multicast group; interface by name, NULL: the system's choice, and the only one
+ * inside a simulated host. */
 WEFT_API WEFT_MUST_CHECK int weft_udp_join(struct weft_udp *u, const char *group,
                                            const char *interface);
 WEFT_API WEFT_MUST_CHECK int weft_udp_leave(struct weft_udp *u, const char *group,

@@ -13,10 +13,14 @@
 #include "base/base.h"
 
 _Atomic bool weft__alloc_hooks;
+_Thread_local unsigned weft__alloc_sure;
 
 static _Atomic uint64_t alloc_count;
 static _Atomic uint64_t alloc_fail_target; /* fail when the count reaches this; 0 = never */
 static _Atomic int64_t alloc_live;
+static _Atomic(bool (*)(void)) refuser; /* NULL: nobody */
+static _Atomic int refusals;            /* calls of weft__alloc_refuse_by that are not taken back */
+static _Atomic bool hooks_before;
 
 static inline bool hooks_on(void)
 {
@@ -35,7 +39,10 @@ static inline void *counted(void *ptr)
 static __attribute__((noinline)) bool hook_says_fail(void)
 {
     uint64_t n = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed) + 1;
-    return n == atomic_load_explicit(&alloc_fail_target, memory_order_relaxed);
+    if (n == atomic_load_explicit(&alloc_fail_target, memory_order_relaxed))
+        return true;
+    bool (*refuse)(void) = atomic_load_explicit(&refuser, memory_order_acquire);
+    return refuse != NULL && weft__alloc_sure == 0 && refuse();
 }
 
 static inline bool must_fail(void)
@@ -49,6 +56,21 @@ void weft__alloc_fail_at(uint64_t n)
     atomic_store(&alloc_fail_target, target);
     if (n != 0)
         atomic_store(&weft__alloc_hooks, true);
+}
+
+void weft__alloc_refuse_by(bool (*fn)(void))
+{
+    if (fn == NULL) {
+        if (atomic_fetch_sub(&refusals, 1) > 1)
+            return;
+        atomic_store(&refuser, NULL);
+        atomic_store(&weft__alloc_hooks, atomic_load(&hooks_before));
+    } else {
+        if (atomic_fetch_add(&refusals, 1) == 0)
+            atomic_store(&hooks_before, atomic_load(&weft__alloc_hooks));
+        atomic_store(&refuser, fn);
+        atomic_store(&weft__alloc_hooks, true);
+    }
 }
 
 uint64_t weft__alloc_count(void)

@@ -36,4 +36,14 @@ void weft__alloc_fail_at(uint64_t n);
 uint64_t weft__alloc_count(void);
 int64_t weft__alloc_live(void);
 
+/*
+ * For simulations, in which hosts run out of memory. weft__alloc_refuse_by(fn): fn is asked before
+ * each allocation of any thread, and true makes it fail; NULL takes back one such call. Turns the
+ * hooks on while anyone refuses. There is one fn for the whole process.
+ * weft__alloc_sure: while it is above 0, the calling thread's allocations are not asked about.
+ */
+void weft__alloc_refuse_by(bool (*fn)(void));
+extern _Thread_local unsigned weft__alloc_sure
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 #endif

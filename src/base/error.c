@@ -54,6 +54,11 @@ static const struct error_info errors[] = {
     OWN(WEFT_ETHREAD, USAGE, "the object belongs to another loop or thread"),
     OWN(WEFT_EDRAINING, RESOURCE, "the server is draining and takes no new work"),
     OWN(WEFT_EORPHAN, USAGE, "the group still has live tasks"),
+    OWN(WEFT_EOUTSIDE, USAGE, "the call would leave the simulation"),
+    OWN(WEFT_ECHECK, USAGE, "a check of the simulation failed"),
+    OWN(WEFT_EDEADLOCK, USAGE, "nothing can happen any more"),
+    OWN(WEFT_ELIVELOCK, USAGE, "the simulation runs on and time stands still"),
+    OWN(WEFT_ELEAK, USAGE, "something was left open"),
 
     /* time and cancellation */
     SYS(ETIMEDOUT, TIMEOUT, "the operation did not finish in the time given"),

@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "base/error.h"
+#include "sys/sim/world.h"
 
 /* sun_path keeps a terminating NUL for a path, or the leading one for an abstract name. */
 #define PATH_MAX_LEN (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
@@ -109,7 +110,7 @@ static int parse_scope(uint32_t *ret, const struct weft__span *scope)
     char name[IF_NAMESIZE];
     if (scope->len == 0)
         return weft__span_bad(scope, 0, "IPv6 scope", "an interface is missing");
-    if (scope->len < sizeof(name)) {
+    if (scope->len < sizeof(name) && WEFT__LIKELY(weft__sim_proc == NULL)) {
         memcpy(name, scope->at, scope->len);
         name[scope->len] = '\0';
         unsigned index = if_nametoindex(name);
@@ -221,7 +222,8 @@ static int print_ipv6(const struct sockaddr_in6 *in6, char out[WEFT_ENDPOINT_MAX
     WEFT__ASSERT(inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host)) != NULL);
     if (in6->sin6_scope_id != 0) {
         char name[IF_NAMESIZE];
-        const char *found = if_indextoname(in6->sin6_scope_id, name);
+        const char *found =
+            weft__sim_proc == NULL ? if_indextoname(in6->sin6_scope_id, name) : NULL;
         bool plain = found != NULL;
         for (const char *p = found; plain && *p != '\0'; p++)
             plain = *p > ' ' && *p < 0x7f && *p != ']';

@@ -9,8 +9,9 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
+
+#include <weft/random.h>
 
 #include "base/alloc.h"
 #include "net/dial.h"
@@ -308,8 +309,7 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
         r->options = *o;
     defaults(&r->options);
     r->delay_ms = r->options.first_ms;
-    if (getrandom(&r->random, sizeof r->random, GRND_NONBLOCK) < 0 || r->random == 0)
-        r->random = (uint64_t)weft_now_ns() | 1;
+    r->random = weft_random_u64() | 1; /* 0 would stay 0 */
     r->protocol = f->protocol;
     r->factory_arg = f->arg;
     r->watched = *f->protocol;

@@ -76,7 +76,7 @@ int weft__dial_socket(const struct weft__dial_target *t)
         return fd;
     int err = before_connect(fd, t);
     if (err < 0) {
-        close(fd);
+        weft__call_close(fd);
         return err;
     }
     return fd;

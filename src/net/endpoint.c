@@ -14,6 +14,8 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "net/address.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 static struct weft__span cut(const struct weft__span *s, size_t from, size_t to)
 {
@@ -24,6 +26,28 @@ static bool is_name_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
            c == '.' || c == '_';
+}
+
+/* A name, which only a simulation knows how to look up. */
+static int look_up(struct weft_address *ret, const struct weft__span *host, int port)
+{
+    struct weft__proc *proc = weft__sim_proc;
+    int width = (int)weft__min_size(host->len, 60);
+    if (WEFT__LIKELY(proc == NULL))
+        return weft__fail(WEFT_ENAME,
+                          "host, character %zu: %.*s is a name, and here a host is a number, "
+                          "localhost or *",
+                          host->before + 1, width, host->at);
+    struct weft_address a = {.len = sizeof a.sa};
+    int err = -ENOENT;
+    for (int i = 0; i < 2 && err < 0; i++)
+        err = weft__sim_resolve(proc, host->at, host->len, i == 0 ? AF_INET : AF_INET6,
+                                (uint16_t)port, &a.sa, &a.len);
+    if (err < 0)
+        return weft__fail(WEFT_ENAME, "host, character %zu: the simulation has no host %.*s",
+                          host->before + 1, width, host->at);
+    *ret = a;
+    return 0;
 }
 
 /* Nothing but digits and dots can be no name (RFC 1123, section 2.1), so it is meant as IPv4. */
@@ -46,12 +70,7 @@ static int parse_plain_host(struct weft_endpoint *e, const struct weft__span *ho
             return weft__span_bad(host, i, "host", "does not belong into a host");
         number = number && ((c >= '0' && c <= '9') || c == '.');
     }
-    if (number)
-        return weft__address_ipv4(&e->address, host, port);
-    return weft__fail(WEFT_ENAME,
-                      "host, character %zu: %.*s is a name, and here a host is a number, "
-                      "localhost or *",
-                      host->before + 1, (int)weft__min_size(host->len, 60), host->at);
+    return number ? weft__address_ipv4(&e->address, host, port) : look_up(&e->address, host, port);
 }
 
 static int parse_host_port(struct weft_endpoint *e, const struct weft__span *rest)
@@ -89,11 +108,11 @@ int weft_endpoint_parse(struct weft_endpoint *ret, const char *text)
     static const struct {
         const char *prefix;
         enum weft_endpoint_kind kind;
+        bool simulated; /* inside a simulation only */
     } schemes[] = {
-        {"tcp://", WEFT_ENDPOINT_TCP},
-        {"udp://", WEFT_ENDPOINT_UDP},
-        {"unix:", WEFT_ENDPOINT_UNIX},
-        {"fd:", WEFT_ENDPOINT_FD},
+        {"tcp://", WEFT_ENDPOINT_TCP, false}, {"udp://", WEFT_ENDPOINT_UDP, false},
+        {"unix:", WEFT_ENDPOINT_UNIX, false}, {"fd:", WEFT_ENDPOINT_FD, false},
+        {"sim://", WEFT_ENDPOINT_TCP, true},
     };
     struct weft_endpoint e = {.fd = -1};
     struct weft__span all = {text, strlen(text), 0};
@@ -101,6 +120,9 @@ int weft_endpoint_parse(struct weft_endpoint *ret, const char *text)
     for (size_t i = 0; i < WEFT__ARRAY_LEN(schemes) && e.kind == 0; i++) {
         size_t n = strlen(schemes[i].prefix);
         if (strncmp(text, schemes[i].prefix, n) == 0) {
+            if (schemes[i].simulated && weft__sim_proc == NULL)
+                return weft__fail(WEFT_EENDPOINT,
+                                  "scheme, character 1: sim:// exists inside a simulation only");
             e.kind = schemes[i].kind;
             rest = cut(&all, n, all.len);
         }

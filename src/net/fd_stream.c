@@ -163,7 +163,8 @@ void weft__fd_close(struct weft_loop *l, int fd, bool abrupt)
 {
     if (abrupt) {
         struct linger reset = {.l_onoff = 1, .l_linger = 0}; /* an RST, socket(7) SO_LINGER */
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        int err = weft__call_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        (void)err; /* then it ends gracefully, or had ended before */
     }
     weft__sys_close_fd(l != NULL ? l->sys : NULL, fd);
 }
@@ -218,8 +219,11 @@ int weft__fd_stream_open(struct weft_stream **ret, int fd, int family, size_t ou
 int weft_stream_from_fd(struct weft_stream **ret, int fd)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -errno;
+    int err = weft__call_inside(fd, "weft_stream_from_fd");
+    if (err == 0)
+        err = weft__call_fstat(fd, &st);
+    if (err < 0)
+        return err;
     int family = -1;
     if (S_ISSOCK(st.st_mode)) {
         family = weft__socket_family(fd);
@@ -243,8 +247,8 @@ int weft_socketpair(struct weft_stream **a, struct weft_stream **b)
         err = weft__fd_stream_open(&second, fds[1], AF_UNIX, 0);
     if (err < 0) {
         weft__free(first);
-        close(fds[0]);
-        close(fds[1]);
+        weft__call_close(fds[0]);
+        weft__call_close(fds[1]);
         return err;
     }
     *a = first;

@@ -171,7 +171,7 @@ static int take_fds(struct msghdr *msg, int *fds, size_t room)
         return (int)count;
     }
     for (size_t i = 0; i < count; i++)
-        close(all[i]);
+        weft__call_close(all[i]);
     return weft__fail(-EMSGSIZE, "%s%zu descriptors came, with room for %zu; all are closed",
                       surplus ? "more than " : "", count, room);
 }
@@ -253,8 +253,13 @@ int weft_inherited_fds(void)
         return weft__fail(-EINVAL, "LISTEN_PID or LISTEN_FDS is not a number that makes sense");
     if (pid != (long)getpid() || n <= 0) /* for another process, or for nobody */
         return 0;
-    for (int fd = INHERITED_FIRST; fd < INHERITED_FIRST + n; fd++)
-        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-            return weft__fail(-errno, "descriptor %d of %ld inherited ones", fd, n);
+    int err = weft__call_inside(INHERITED_FIRST, "weft_inherited_fds");
+    for (int fd = INHERITED_FIRST; err == 0 && fd < INHERITED_FIRST + n; fd++) {
+        err = weft__call_cloexec(fd);
+        if (err < 0)
+            return weft__fail(err, "descriptor %d of %ld inherited ones", fd, n);
+    }
+    if (err < 0)
+        return err;
     return (int)n;
 }

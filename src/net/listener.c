@@ -49,9 +49,12 @@ static int adopt(struct weft_endpoint *e)
 {
     int on;
     socklen_t len = sizeof on;
+    int err = weft__call_inside(e->fd, "fd:N");
+    if (err < 0)
+        return err;
     if (weft__socket_family(e->fd) < 0)
         return weft__fail(-EINVAL, "fd:%d is not a stream socket", e->fd);
-    int err = weft__call_getsockopt(e->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len);
+    err = weft__call_getsockopt(e->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len);
     if (err < 0)
         return fail_at(err, "examine", e);
     if (!on)
@@ -59,7 +62,9 @@ static int adopt(struct weft_endpoint *e)
     err = weft__socket_local(e->fd, &e->address);
     if (err < 0)
         return fail_at(err, "examine", e);
-    (void)fcntl(e->fd, F_SETFD, FD_CLOEXEC);
+    err = weft__call_cloexec(e->fd);
+    if (err < 0)
+        return fail_at(err, "examine", e);
     return e->fd;
 }
 
@@ -86,26 +91,25 @@ static int tcp_options(int fd, const struct weft_endpoint *e, const struct weft_
 static bool is_dead(const struct weft_endpoint *e)
 {
     struct stat st;
-    if (lstat(weft__unix_path(e), &st) < 0 || !S_ISSOCK(st.st_mode))
+    if (weft__call_lstat(weft__unix_path(e), &st) < 0 || !S_ISSOCK(st.st_mode))
         return false;
     /* Without blocking: a live server's backlog may be full. */
     int fd = weft__call_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;
-    bool dead = connect(fd, (const struct sockaddr *)&e->address.sa, e->address.len) < 0 &&
-                errno == ECONNREFUSED;
-    close(fd);
-    return dead;
+    int err = weft__call_connect_now(fd, (const struct sockaddr *)&e->address.sa, e->address.len);
+    weft__call_close(fd);
+    return err == -ECONNREFUSED;
 }
 
 static int bind_to(int fd, const struct weft_endpoint *e)
 {
     const struct sockaddr *sa = (const struct sockaddr *)&e->address.sa;
     int err = weft__call_bind(fd, sa, e->address.len);
-    if (err == -EADDRINUSE && weft__unix_path(e) != NULL && is_dead(e) &&
-        (unlink(weft__unix_path(e)) == 0 || errno == ENOENT))
-        err = weft__call_bind(fd, sa, e->address.len);
-    return err;
+    if (err != -EADDRINUSE || weft__unix_path(e) == NULL || !is_dead(e))
+        return err;
+    int gone = weft__call_unlink(weft__unix_path(e));
+    return gone == 0 || gone == -ENOENT ? weft__call_bind(fd, sa, e->address.len) : err;
 }
 
 static int bound(const struct weft_endpoint *e, const struct weft__listen *o, const char **step)
@@ -121,20 +125,20 @@ static int bound(const struct weft_endpoint *e, const struct weft__listen *o, co
         err = bind_to(fd, e);
     }
     if (err < 0) {
-        close(fd);
+        weft__call_close(fd);
         return err;
     }
     *step = "set the permissions of";
-    if (path != NULL && chmod(path, (mode_t)(o->unix_mode ? o->unix_mode : UNIX_MODE_DEFAULT)) < 0)
-        err = -errno;
+    if (path != NULL)
+        err = weft__call_chmod(path, (mode_t)(o->unix_mode ? o->unix_mode : UNIX_MODE_DEFAULT));
     if (err == 0) {
         *step = "listen on";
         err = weft__call_listen(fd, o->backlog > 0 ? o->backlog : BACKLOG_DEFAULT);
     }
     if (err < 0) {
         if (path != NULL)
-            (void)unlink(path);
-        close(fd);
+            (void)weft__call_unlink(path);
+        weft__call_close(fd);
         return err;
     }
     return fd;
@@ -159,7 +163,7 @@ int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o)
     if (e->kind == WEFT_ENDPOINT_TCP) {
         int err = weft__socket_local(fd, &at.address);
         if (err < 0) {
-            close(fd);
+            weft__call_close(fd);
             return fail_at(err, "find the port of", e);
         }
     }
@@ -171,7 +175,7 @@ void weft__unix_file_note(struct weft__unix_file *f, const struct weft_endpoint 
 {
     struct stat st;
     const char *path = weft__unix_path(e);
-    if (path == NULL || lstat(path, &st) < 0)
+    if (path == NULL || weft__call_lstat(path, &st) < 0)
         return;
     *f = (struct weft__unix_file){.device = st.st_dev, .inode = st.st_ino, .there = true};
 }
@@ -180,8 +184,9 @@ void weft__unix_file_remove(struct weft__unix_file *f, const struct weft_endpoin
 {
     struct stat st;
     const char *path = weft__unix_path(e);
-    if (f->there && lstat(path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode)
-        (void)unlink(path);
+    if (f->there && weft__call_lstat(path, &st) == 0 && st.st_dev == f->device &&
+        st.st_ino == f->inode)
+        (void)weft__call_unlink(path);
     f->there = false;
 }
 

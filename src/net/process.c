@@ -36,6 +36,8 @@
 #include "base/alloc.h"
 #include "rt/rt.h"
 #include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 #define KILL_AFTER_MS 2000
 
@@ -219,6 +221,8 @@ static void process_free(struct weft_process *p)
 int weft_process_open(struct weft_process **ret, const struct weft_process_options *o)
 {
     struct ends child = {{-1, -1, -1}};
+    if (weft__sim_proc != NULL)
+        return weft__sim_refuse("weft_process_open");
     int err = check(o);
     if (err < 0)
         return err;

@@ -9,11 +9,11 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "net/stream.h"
 #include "sys/call.h"
+#include "sys/call_file.h"
 
 #define SLICE ((size_t)1 << 20)
 #define COPY_SIZE ((size_t)64 * 1024)
@@ -39,15 +39,6 @@ static ssize_t send_slice(struct weft_stream *s, int fd, off_t *offset, size_t l
     return err < 0 ? err : WEFT_ECLOSED;
 }
 
-static ssize_t pread_some(int fd, void *buf, size_t len, off_t offset)
-{
-    ssize_t n;
-    do {
-        n = pread(fd, buf, len, offset);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
 static int copy(struct weft_stream *s, int fd, off_t *offset, size_t len, size_t *moved,
                 weft_deadline d)
 {
@@ -57,7 +48,7 @@ static int copy(struct weft_stream *s, int fd, off_t *offset, size_t len, size_t
         return -ENOMEM;
     while (err == 0 && len > 0) {
         size_t went = 0;
-        ssize_t n = pread_some(fd, buf, weft__min_size(len, COPY_SIZE), *offset);
+        ssize_t n = weft__call_pread(fd, buf, weft__min_size(len, COPY_SIZE), *offset);
         if (n <= 0) {
             err = n < 0 ? (int)n : WEFT_EEOF;
             break;

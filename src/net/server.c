@@ -13,6 +13,8 @@
 
 #include "base/alloc.h"
 #include "net/server.h"
+#include "sys/call.h"
+#include "sys/sim/world.h"
 
 #define WORKERS_MAX 256
 #define CONNECTIONS_DEFAULT 10000
@@ -93,9 +95,9 @@ static void server_free(struct weft__attached *a)
     weft__unix_file_remove(&s->file, &s->at); /* a server that never ran */
     for (int i = 0; i < s->n_workers; i++)
         if (s->workers[i].fd >= 0)
-            close(s->workers[i].fd);
+            weft__call_close(s->workers[i].fd);
     if (s->listen_fd >= 0)
-        close(s->listen_fd);
+        weft__call_close(s->listen_fd);
     weft_channel_close(&s->slots);
     weft__free(s->peers);
     weft__free(s->workers);
@@ -126,6 +128,11 @@ static void defaults(struct weft_server *s, const struct weft_server_options *o)
     if (o != NULL)
         s->options = *o;
     o = &s->options;
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL)) { /* a simulated host has one loop and no threads */
+        s->options.workers = 0;
+        if (o->model == WEFT_THREADS)
+            s->options.model = WEFT_TASKS;
+    }
     if (o->max_connections == 0)
         s->options.max_connections = CONNECTIONS_DEFAULT;
     if (o->backlog == 0)
@@ -204,7 +211,7 @@ static int peers_open(struct weft_server *s)
 static void never_began(struct weft__worker *w)
 {
     if (w->fd >= 0)
-        close(w->fd);
+        weft__call_close(w->fd);
     w->fd = -1;
     weft__server_worker_gone(w);
 }

@@ -153,7 +153,7 @@ static void stop_listening(struct weft_server *s)
 {
     if (s->listen_fd < 0)
         return;
-    close(s->listen_fd);
+    weft__call_close(s->listen_fd);
     s->listen_fd = -1;
     weft__unix_file_remove(&s->file, &s->at);
 }

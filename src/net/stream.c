@@ -8,9 +8,12 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/count.h"
 #include "net/stream.h"
 
 #define LABEL_MAX 32
+
+_Thread_local int64_t weft__pipe_ends;
 
 void weft__stream_init(struct weft_stream *s, const struct weft__stream_class *cls,
                        struct weft_loop *loop)
@@ -20,6 +23,7 @@ void weft__stream_init(struct weft_stream *s, const struct weft__stream_class *c
     s->loop = loop;
     s->fd = -1;
     s->out_max = WEFT__OUT_MAX_DEFAULT;
+    weft__pipe_ends += !cls->joins; /* what has no descriptor does not join writes */
     if (loop != NULL)
         s->active_ms = s->sent_ms = weft__loop_ms(loop);
 }
@@ -39,6 +43,7 @@ void weft__stream_fini(struct weft_stream *s, bool abrupt)
         weft__in_release(s);
     }
     weft__out_drop(s);
+    weft__pipe_ends -= !s->cls->joins;
     s->cls->release(s, abrupt);
     weft__free(s->label);
 }

@@ -16,6 +16,7 @@
 #include "net/address.h"
 #include "net/stream.h"
 #include "sys/call.h"
+#include "sys/sim/world.h"
 
 /* --- Opening and closing --------------------------------------------------------------------- */
 
@@ -48,10 +49,8 @@ static int options(int fd, const struct weft_endpoint *e, const struct weft_udp_
 
 static int connect_now(int fd, const struct weft_endpoint *e)
 {
-    int err = weft__fault();
-    if (err == 0 && connect(fd, (const struct sockaddr *)&e->address.sa, e->address.len) < 0)
-        err = -errno; /* it never waits: nothing is sent */
-    return err;
+    /* It never waits: nothing is sent. */
+    return weft__call_connect_now(fd, (const struct sockaddr *)&e->address.sa, e->address.len);
 }
 
 /* A socket that is bound or connected; e becomes the local endpoint. */
@@ -68,7 +67,7 @@ static int socket_for(struct weft_endpoint *e, const struct weft_udp_options *o,
     if (err == 0)
         err = weft__socket_local(fd, &e->address);
     if (err < 0) {
-        close(fd);
+        weft__call_close(fd);
         return err;
     }
     if (dial)
@@ -268,6 +267,8 @@ static int interface_index(const char *name, unsigned *ret)
 {
     if (name == NULL)
         return 0;
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL))
+        return weft__fail(-ENODEV, "a simulated host has no interface %s; NULL is its one", name);
     *ret = if_nametoindex(name);
     return *ret != 0 ? 0 : weft__fail(-ENODEV, "no interface is called %s", name);
 }

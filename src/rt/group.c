@@ -172,13 +172,14 @@ void weft__group_cancel_queue(struct weft__queue *more)
         if (g->canceled)
             continue;
         g->canceled = true;
-        if (g->cancel_fd >= 0) {
-            ssize_t ignored = write(g->cancel_fd, &(uint64_t){1}, sizeof(uint64_t));
-            (void)ignored; /* an eventfd that is full is readable, which is what matters */
-        }
         WEFT__LIST_EACH(&g->members, node) {
             struct weft__member *m = WEFT__CONTAINER_OF(node, struct weft__member, link);
             m->cls->cancel(m, more);
+        }
+        /* Behind the marks: a thread that it wakes is to find itself cancelled in its next call. */
+        if (g->cancel_fd >= 0) {
+            ssize_t ignored = write(g->cancel_fd, &(uint64_t){1}, sizeof(uint64_t));
+            (void)ignored; /* an eventfd that is full is readable, which is what matters */
         }
     }
 }
@@ -278,6 +279,12 @@ static int wait_until(struct weft_group *g, weft_deadline d)
     cancel_locked(g);
     unlock(g);
     return wait_empty(g, true, d);
+}
+
+void weft__group_join(struct weft_group *g)
+{
+    int err = wait_empty(g, false, WEFT_NEVER);
+    WEFT__ASSERT(err == 0);
 }
 
 static int outcome(struct weft_group *g)

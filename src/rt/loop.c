@@ -16,6 +16,8 @@
 #include "base/alloc.h"
 #include "rt/handle.h"
 #include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 #define RUNS_PER_TURN 512
 #define TASKS_DEFAULT 1100000
@@ -50,6 +52,8 @@ void weft__loop_remote(struct weft_loop *l, struct weft__remote *r)
 static void run_ready(struct weft_loop *l)
 {
     l->runs_left = RUNS_PER_TURN;
+    if (WEFT__UNLIKELY(l->shuffled))
+        weft__loop_shuffle(l);
     while (l->runs_left > 0) {
         l->runs_left--; /* here, as tasks that pass on to one another count it down, too */
         struct weft__slink *n = weft__queue_pop_front(&l->ready);
@@ -177,7 +181,14 @@ static void loop_free(struct weft_loop *l)
     weft__free(l);
 }
 
-int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
+/* What looks at a loop from outside, and acts on the real process, is not for a simulated one. */
+static bool wants_see(const struct weft_loop *l)
+{
+    const struct weft_options *o = &l->options;
+    return weft__sim_proc == NULL && (o->visible || o->watchdog_ms > 0 || o->report_overflow);
+}
+
+int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
 {
     const struct weft__driver *driver;
     struct weft_loop *l = weft__calloc(1, sizeof *l);
@@ -205,8 +216,7 @@ int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
         err = driver->open(&l->sys, &(struct weft__sys_options){.cancel_fd = -1});
     if (err == 0)
         err = weft__stack_pool_open(&l->stacks, l->options.stack_size, 0);
-    if (err == 0 &&
-        (l->options.visible || l->options.watchdog_ms > 0 || l->options.report_overflow))
+    if (err == 0 && wants_see(l))
         err = weft__see_open(l);
     if (err < 0) {
         loop_free(l);
@@ -214,6 +224,13 @@ int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
     }
     *ret = l;
     return 0;
+}
+
+int weft_loop_open(struct weft_loop **ret, const struct weft_options *o)
+{
+    if (weft__sim_proc != NULL)
+        return weft__sim_refuse("weft_loop_open");
+    return weft__loop_open(ret, o);
 }
 
 void weft_loop_close(struct weft_loop **ret)
@@ -256,17 +273,64 @@ static void unlink_from_thread(struct weft__flow *outer)
     pthread_mutex_unlock(&weft__tree_lock);
 }
 
+/* What the main task has left; its handle is given back. */
+static int take_result(struct weft_task **main_task, struct weft__detail **detail)
+{
+    int result = (*main_task)->result;
+    *detail = (*main_task)->detail;
+    (*main_task)->detail = NULL;
+    weft_task_release(main_task);
+    return result;
+}
+
+static void tell_detail(struct weft__detail *detail)
+{
+    if (detail != NULL)
+        weft__error_detail("%s", detail->text);
+    weft__free(detail);
+}
+
+/* A simulated host has one loop; on it the task stands in for one of its own. */
+static int run_in_host(struct weft__flow *outer, weft_fn fn, void *arg)
+{
+    struct weft_group *g = NULL;
+    struct weft_task *main_task = NULL;
+    struct weft__detail *detail = NULL;
+    int err = weft_group_open(&g);
+    if (err < 0)
+        return err;
+    g->canceled = false; /* also when it is cancelled, fn begins, as it would elsewhere */
+    err = weft__task_spawn(
+        g,
+        &(struct weft__spawn){
+            .fn = fn, .arg = arg, .name = "main", .site = "weft_run", .keep_errors = true},
+        &main_task);
+    if (err == 0) {
+        if (weft__flow_canceled(outer))
+            weft_group_cancel(g);
+        weft__group_join(g);
+        err = take_result(&main_task, &detail);
+    }
+    int closed = weft_group_close(&g);
+    WEFT__ASSERT(closed == 0);
+    tell_detail(detail);
+    return err;
+}
+
 int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
 {
     struct weft__flow *outer = weft__flow_self();
     struct weft_loop *l = NULL;
     struct weft_task *main_task = NULL;
+    struct weft__detail *detail;
     int result;
 
     if (fn == NULL)
         return weft__fail(-EINVAL, "no function to run");
     if (outer->kind == WEFT__FLOW_CALLBACK)
         return weft__fail(-EDEADLK, "weft_run in a callback would stop the loop");
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL) && outer->kind == WEFT__FLOW_TASK)
+        return run_in_host(outer, fn, arg);
     int err = weft_loop_open(&l, o);
     if (err < 0)
         return err;
@@ -285,14 +349,9 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
         (void)weft__loop_turn(l, INT64_MAX);
     l->main_task = NULL;
     unlink_from_thread(outer);
-    result = main_task->result;
-    struct weft__detail *detail = main_task->detail;
-    main_task->detail = NULL;
-    weft_task_release(&main_task);
+    result = take_result(&main_task, &detail);
     weft_loop_close(&l);
-    if (detail != NULL)
-        weft__error_detail("%s", detail->text);
-    weft__free(detail);
+    tell_detail(detail);
     return result;
 }
 
@@ -302,6 +361,8 @@ int weft_loop_fd(struct weft_loop *l)
 {
     if (l->embed_fd >= 0)
         return l->embed_fd;
+    if (weft__sim_proc != NULL)
+        return weft__sim_refuse("weft_loop_fd");
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     int fd = weft__poll_set_open(l->sys->driver->fd(l->sys), timer);
     if (timer < 0 || fd < 0) {
@@ -320,8 +381,11 @@ int weft_loop_fd(struct weft_loop *l)
 
 void weft__loop_arm_embedding(struct weft_loop *l)
 {
-    if (l->embed_timer < 0)
+    if (l->embed_timer < 0) {
+        if (WEFT__UNLIKELY(l->sys->driver == &weft__driver_sim))
+            weft__sys_wake(l->sys);
         return;
+    }
     int64_t next = weft__wheel_next_ns(&l->wheel);
     struct itimerspec it = {0};
     if (!weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait))

@@ -21,6 +21,8 @@
  * (then cleanup is called in the calling task, on *arg itself, as there is no job), and on a plain
  * thread for a job that looked, saw that it is to stop, and returned one of the two codes.
  *
+ * In a simulation there is no pool, and the calling task runs the job itself; see run_in_host.
+ *
  * Invariants:
  *  - the pool's lock guards the queue, the counts and each job's state and call;
  *  - a job that was abandoned never touches the loop, and one that was not touches it once, by its
@@ -36,6 +38,7 @@
 #include "base/alloc.h"
 #include "rt/rt.h"
 #include "sys/call.h"
+#include "sys/sim/world.h"
 
 #define THREADS_DEFAULT 4
 #define CAPACITY_DEFAULT 1024
@@ -88,13 +91,19 @@ struct copied {
     _Alignas(max_align_t) char copy[];
 };
 
+/* Without a pool: why whoever called would not wait any longer; 0: it would. */
+static int given_up(const struct weft_job *j)
+{
+    if (j->here != NULL && atomic_load_explicit(&j->here->canceled, memory_order_relaxed))
+        return -ECANCELED;
+    return j->until_ns != INT64_MAX && weft__clock_ns() >= j->until_ns ? -ETIMEDOUT : 0;
+}
+
 bool weft_job_canceled_mt(const struct weft_job *j)
 {
     if (j->pool != NULL)
         return atomic_load_explicit(&j->canceled, memory_order_relaxed);
-    if (j->here != NULL && atomic_load_explicit(&j->here->canceled, memory_order_relaxed))
-        return true;
-    return j->until_ns != INT64_MAX && weft__clock_ns() >= j->until_ns;
+    return given_up(j) < 0;
 }
 
 /* --- The pool's threads ----------------------------------------------------------------------- */
@@ -333,6 +342,37 @@ static int run_here(weft_job_fn fn, void *arg, void (*cleanup)(void *arg), weft_
     return result;
 }
 
+/* --- In a simulation -------------------------------------------------------------------------- */
+
+static void let_others_run(struct weft__flow *f)
+{
+    weft__loop_ready(f->loop, &weft__task_of(f)->run);
+    weft__task_switch_away(f->loop, weft__task_of(f));
+}
+
+/*
+ * A pool's thread would run beside the tasks; here the calling task runs the job, with turns of the
+ * others before, so that they may cancel it, and behind. Returns != 0 where the waiting task would
+ * have given up; the job was then not begun, or told.
+ */
+static int run_in_host(struct weft_job *j, weft_deadline d)
+{
+    struct weft__flow *f = weft__flow_self();
+    j->here = f->shields == 0 ? f : NULL;
+    j->until_ns = d.ns;
+    let_others_run(f);
+    int why = given_up(j);
+    if (why < 0 && weft__world_below(weft__sim_proc->world, 2) == 0)
+        return why; /* no thread had taken it up */
+    weft__error_detail_clear();
+    j->result = j->fn(j, j->arg);
+    why = given_up(j);
+    let_others_run(f); /* a cancel from here on comes after the end */
+    return why;
+}
+
+/* --- Calls ------------------------------------------------------------------------------------ */
+
 int weft_offload(weft_job_fn fn, void *arg, weft_deadline d)
 {
     if (fn == NULL)
@@ -345,6 +385,10 @@ int weft_offload(weft_job_fn fn, void *arg, weft_deadline d)
         return run_here(fn, arg, NULL, d);
     struct call c = {.gave_up = 0};
     struct weft_job j = {.fn = fn, .arg = arg, .call = &c};
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL)) {
+        err = run_in_host(&j, d);
+        return err < 0 ? err : j.result;
+    }
     c.job = &j;
     weft__wait_init(&c.wait, "offload", -1, call_abort);
     err = submit(l, &j);
@@ -380,6 +424,17 @@ int weft_offload_copy(weft_job_fn fn, void *arg, size_t size, void (*cleanup)(vo
     *j = (struct weft_job){.fn = fn, .arg = h->copy, .cleanup = cleanup, .may_abandon = true};
     j->call = &c;
     memcpy(h->copy, arg, size);
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL)) {
+        err = run_in_host(j, d);
+        if (err == 0) {
+            memcpy(arg, h->copy, size);
+            err = j->result;
+        } else if (cleanup != NULL) {
+            cleanup(h->copy);
+        }
+        job_free(j);
+        return err;
+    }
     weft__wait_init(&c.wait, "offload", -1, call_abort);
     err = submit(l, j);
     if (err == 0) {

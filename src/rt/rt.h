@@ -17,7 +17,8 @@
  * (the kernel, a channel's list) has let go of its memory by then;
  *  - a task's wait is triggered and aborted on its loop's thread; a thread's wait is triggered from
  *    any thread and aborted by the thread itself;
- *  - runnables run on the loop's thread, first in, first out;
+ *  - runnables run on the loop's thread, first in, first out (in a simulation mostly in an order
+ * that the seed decides);
  *  - a member's cancel never waits and never runs user code of a task.
  */
 #include <errno.h>
@@ -275,6 +276,9 @@ void weft__group_fini(struct weft_group *g);
 void weft__flow_cancel(struct weft__flow *f);
 void weft__flow_cancel_locked(struct weft__flow *f);
 
+/* Waits until its last member has left; no cancel cuts it short. By the owner, a task. */
+void weft__group_join(struct weft_group *g);
+
 /* A message to a loop from another thread; the sender's memory until fn was called. */
 struct weft__remote {
     struct weft__slink link;
@@ -349,6 +353,7 @@ struct weft_loop {
     _Atomic int onlookers;        /* who read what busy_task points to: it does not end meanwhile */
     struct weft__node debug_link; /* in the list that debuggers walk: see_debug.c */
     bool in_turn;
+    bool shuffled; /* in a simulation: what is ready runs in the order of chance; see shuffle.c */
     struct weft_options options; /* with defaults filled in */
     struct weft__log log;
     struct weft__wheel wheel;
@@ -429,9 +434,15 @@ void weft__task_switch_away(struct weft_loop *l, struct weft__task *t);
 void weft__task_resume(struct weft__run *r);
 void weft__task_reap(struct weft_loop *l);
 
+/* weft_loop_open for the library itself, which has loops inside simulations, too. */
+int weft__loop_open(struct weft_loop **ret, const struct weft_options *o);
+/* For a loop with `shuffled`: mixes what is ready, and sets how much of it runs in this turn. */
+void weft__loop_shuffle(struct weft_loop *l);
+
 /* The loop's side of a turn: false when nothing is left alive. */
 bool weft__loop_turn(struct weft_loop *l, int64_t until_ns);
-/* With another event loop above: has it call weft_loop_step when there is something to do. */
+/* Something became ready, or an alarm was set, outside the loop's turn: whoever is above it,
+ * another event loop or a simulation, is to give it a turn in time. */
 void weft__loop_arm_embedding(struct weft_loop *l);
 /* Makes the loop's callback flow current, and back. */
 void weft__loop_enter(struct weft_loop *l);

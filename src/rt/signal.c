@@ -15,6 +15,9 @@
  * here changes them. SA_RESTART keeps system calls of the program from failing with EINTR, and
  * SA_ONSTACK lets whoever has set up a stack for signals keep them off the tasks' small ones.
  *
+ * In a simulation the simulated kernel has the list, and writes each signal as an int into the same
+ * kind of pipe; the table and the handler are the real process's and not touched.
+ *
  * Invariants:
  *  - table_lock guards all changes; the handler takes no lock, allocates nothing, keeps errno;
  *  - a watcher is taken out of the lists first, and freed once no handler is under way that may
@@ -26,6 +29,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <weft/signal.h>
@@ -33,6 +37,8 @@
 #include "base/alloc.h"
 #include "rt/rt.h"
 #include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 #define SIGNALS_MAX 16
 #define REALTIME_MAX 128 /* times 16 signals, a byte each: less than the smallest pipe, a page */
@@ -49,8 +55,10 @@ struct entry {
 struct weft_signals {
     struct weft_loop *loop;
     struct weft__flow *waiter;
-    bool closed; /* while someone waits, who frees it then */
-    int in, out; /* the pipe: out is for the handler, and does not block */
+    bool closed;     /* while someone waits, who frees it then */
+    int in, out;     /* the pipe: out is for the handler, and does not block */
+    size_t part_len; /* in a simulation: bytes of the next signal that were read */
+    char part[sizeof(int)];
     int n;
     struct entry entries[SIGNALS_MAX];
 };
@@ -182,6 +190,28 @@ static void forget(struct weft_signals *s, int n)
     }
 }
 
+/* --- In a simulation -------------------------------------------------------------------------- */
+
+static void sim_unwatch(struct weft_signals *s, int n)
+{
+    for (int i = 0; i < n; i++)
+        (void)weft__sim_signal_listen(weft__sim_proc, s->entries[i].signal, s->out, false);
+}
+
+static int sim_watch(struct weft_signals *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        int err = weft__fault();
+        if (err == 0)
+            err = weft__sim_signal_listen(weft__sim_proc, s->entries[i].signal, s->out, true);
+        if (err < 0) {
+            sim_unwatch(s, i);
+            return err;
+        }
+    }
+    return 0;
+}
+
 /* --- Opening, waiting, closing ---------------------------------------------------------------- */
 
 static int add(struct weft_signals *s, int sig)
@@ -206,6 +236,8 @@ static int add(struct weft_signals *s, int sig)
 static int watch_all(struct weft_signals *s)
 {
     int err = 0;
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL))
+        return sim_watch(s);
     pthread_mutex_lock(&table_lock);
     adopt_table();
     for (int i = 0; i < s->n; i++) {
@@ -241,8 +273,8 @@ int weft_signals_open(struct weft_signals **ret, const int *signals)
         err = watch_all(s);
     if (err < 0) {
         if (fds[0] >= 0) {
-            close(fds[0]);
-            close(fds[1]);
+            weft__call_close(fds[0]);
+            weft__call_close(fds[1]);
         }
         weft__free(s);
         return err;
@@ -254,8 +286,42 @@ int weft_signals_open(struct weft_signals **ret, const int *signals)
 static void signals_free(struct weft_signals *s)
 {
     weft__sys_close_fd(s->loop != NULL ? s->loop->sys : NULL, s->in);
-    close(s->out);
+    weft__call_close(s->out);
     weft__free(s);
+}
+
+/* A signal's number from the pipe, or an error. */
+static int next_signal(struct weft_signals *s, weft_deadline d)
+{
+    struct weft__io io;
+    uint8_t byte;
+    io.op = (struct weft__op){
+        .kind = WEFT__OP_READ, .fd = s->in, .u.io = {.buf = &byte, .len = sizeof byte}};
+    int n = weft__await(&io, "signal", d);
+    if (n < 0)
+        return n;
+    WEFT__ASSERT(n == 1); /* the other end is open as long as this one */
+    return byte;
+}
+
+/* A simulated read may be short, and the wait for the rest be cut off, which loses nothing. */
+static int sim_next_signal(struct weft_signals *s, weft_deadline d)
+{
+    struct weft__io io;
+    int sig;
+    while (s->part_len < sizeof s->part) {
+        io.op = (struct weft__op){.kind = WEFT__OP_READ,
+                                  .fd = s->in,
+                                  .u.io = {.buf = s->part + s->part_len,
+                                           .len = (uint32_t)(sizeof s->part - s->part_len)}};
+        int n = weft__await(&io, "signal", d);
+        if (n <= 0)
+            return n < 0 ? n : -ECANCELED; /* no writer is left: the host has crashed */
+        s->part_len += (size_t)n;
+    }
+    s->part_len = 0;
+    memcpy(&sig, s->part, sizeof sig);
+    return sig;
 }
 
 int weft_signals_wait(struct weft_signals *s, weft_deadline d)
@@ -265,24 +331,17 @@ int weft_signals_wait(struct weft_signals *s, weft_deadline d)
         return weft__fail(WEFT_ETHREAD, "the signals belong to another loop");
     if (s->waiter != NULL)
         return weft__fail(-EBUSY, "'%s' is waiting for these signals", s->waiter->name);
-    struct weft__io io;
-    uint8_t byte;
-    io.op = (struct weft__op){
-        .kind = WEFT__OP_READ, .fd = s->in, .u.io = {.buf = &byte, .len = sizeof byte}};
     s->waiter = f;
-    int n = weft__await(&io, "signal", d);
+    int n = WEFT__LIKELY(weft__sim_proc == NULL) ? next_signal(s, d) : sim_next_signal(s, d);
     s->waiter = NULL;
     if (s->closed) {
         signals_free(s);
         return WEFT_ECLOSED;
     }
-    if (n < 0)
-        return n;
-    WEFT__ASSERT(n == 1); /* the other end is open as long as this one */
-    for (int i = 0; i < s->n; i++)
-        if (s->entries[i].signal == byte)
+    for (int i = 0; i < s->n && n > 0 && weft__sim_proc == NULL; i++)
+        if (s->entries[i].signal == n)
             atomic_fetch_sub(&s->entries[i].queued, 1);
-    return byte;
+    return n;
 }
 
 void weft_signals_close(struct weft_signals **ret)
@@ -291,9 +350,13 @@ void weft_signals_close(struct weft_signals **ret)
     if (s == NULL)
         return;
     *ret = NULL;
-    pthread_mutex_lock(&table_lock);
-    forget(s, s->n);
-    pthread_mutex_unlock(&table_lock);
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL)) {
+        sim_unwatch(s, s->n);
+    } else {
+        pthread_mutex_lock(&table_lock);
+        forget(s, s->n);
+        pthread_mutex_unlock(&table_lock);
+    }
     if (s->waiter == NULL) {
         signals_free(s);
         return;

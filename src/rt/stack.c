@@ -81,6 +81,7 @@ struct weft__stack_pool {
     size_t mapped;
     size_t next_count; /* stacks of the next slab */
     size_t slab_count;
+    size_t users; /* opens without a close */
     bool guard_mprotect;
     bool on_valgrind;
     struct weft__list slabs;
@@ -88,6 +89,8 @@ struct weft__stack_pool {
     char detail[192];
     struct weft__stack *ring[RING_SIZE];
 };
+
+static _Thread_local struct weft__stack_pool *shared;
 
 static size_t page_size(void)
 {
@@ -99,6 +102,13 @@ static size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
+struct weft__stack_pool *weft__stack_pool_share(struct weft__stack_pool *p)
+{
+    struct weft__stack_pool *before = shared;
+    shared = p;
+    return before;
+}
+
 int weft__stack_pool_open(struct weft__stack_pool **ret, size_t stack_size, size_t max_stacks)
 {
     if (stack_size > WEFT__STACK_SIZE_MAX)
@@ -108,11 +118,18 @@ int weft__stack_pool_open(struct weft__stack_pool **ret, size_t stack_size, size
                                               : WEFT__STACK_SIZE_DEFAULT;
     stack_size = weft__max_size(stack_size, WEFT__STACK_SIZE_MIN);
 
+    size_t page = page_size();
+    size_t slot_size = weft__max_size(round_up(stack_size, page), 2 * page);
+    if (shared != NULL && shared->slot_size == slot_size && max_stacks == 0) {
+        shared->users++;
+        *ret = shared;
+        return 0;
+    }
     struct weft__stack_pool *p = weft__calloc(1, sizeof(*p));
     if (p == NULL)
         return -ENOMEM;
-    size_t page = page_size();
-    p->slot_size = weft__max_size(round_up(stack_size, page), 2 * page);
+    p->users = 1;
+    p->slot_size = slot_size;
     p->guard_size = round_up(weft__min_size(p->slot_size / 8, (size_t)64 * 1024), page);
     p->max_stacks = max_stacks == 0 ? SIZE_MAX : max_stacks;
     p->next_count = SLAB_FIRST;
@@ -152,7 +169,7 @@ static bool slab_unmap(struct weft__stack_pool *p, struct weft__stack_slab *slab
 
 void weft__stack_pool_close(struct weft__stack_pool *p)
 {
-    if (p == NULL)
+    if (p == NULL || --p->users > 0)
         return;
     WEFT__ASSERT(p->live == 0);
     WEFT__LIST_EACH_SAFE(&p->slabs, n, tmp) {

@@ -55,7 +55,15 @@ struct weft__stack {
  */
 int weft__stack_pool_open(struct weft__stack_pool **ret, size_t stack_size, size_t max_stacks);
 
-/* Unmaps everything; all stacks must have been put back. Takes NULL. */
+/*
+ * From now on weft__stack_pool_open on this thread gives out p again, to whoever asks for stacks of
+ * its size without a limit of their own: the loops of a simulation, of which there may be
+ * thousands, share their free stacks and the bookkeeping. Such a pool closes with the last of those
+ * who have it. NULL: no more. Returns what was shared before.
+ */
+struct weft__stack_pool *weft__stack_pool_share(struct weft__stack_pool *p);
+
+/* Unmaps everything, for the last who has it; all stacks must have been put back. Takes NULL. */
 void weft__stack_pool_close(struct weft__stack_pool *p);
 
 /*

@@ -19,6 +19,8 @@
 #include "base/alloc.h"
 #include "rt/handle.h"
 #include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 #define THREAD_STACK ((size_t)1 << 20)
 
@@ -337,6 +339,8 @@ static int cancel_fd(struct weft_group *g)
 
 int weft__thread_spawn(struct weft_group *g, const struct weft__spawn *s, struct weft_task **ret)
 {
+    if (weft__sim_proc != NULL)
+        return weft__sim_refuse("a thread of a group");
     struct weft__thread *t = weft__calloc(1, sizeof *t + s->copy + 16);
     struct weft_task *h = ret != NULL ? weft__calloc(1, sizeof *h) : NULL;
     int err = -ENOMEM;

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlines, sleep and tickers.
+ * Clocks, deadlines, sleep and tickers.
  *
  * Floor 2. Invariant: arithmetic on deadlines saturates; it never wraps.
  */
 #include <errno.h>
 
 #include "rt/rt.h"
+#include "sys/call.h"
 
 int64_t weft_now_ns(void)
 {
     return weft__clock_ns();
+}
+
+int64_t weft_wall_ns(void)
+{
+    return weft__call_wall_ns();
 }
 
 weft_deadline weft_after_ns(int64_t ns)

@@ -5,12 +5,16 @@
  * System calls that do not wait (floor 1): socket, bind, listen ... as functions that return
  * -errno, and the place where tests make them fail. The drivers ask weft__fault, too, before each
  * operation and each call of their own.
+ *
+ * When the calling thread acts for a simulated process (weft__sim_proc in sim/world.h), each of
+ * them is answered by the simulated kernel, or refused with WEFT_EOUTSIDE.
  */
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -18,6 +22,8 @@ int weft__call_socket(int domain, int type, int protocol); /* adds SOCK_CLOEXEC 
 int weft__call_socketpair(int domain, int type, int fds[2]);
 int weft__call_bind(int fd, const struct sockaddr *sa, socklen_t len);
 int weft__call_listen(int fd, int backlog);
+/* connect(2) of a datagram socket, or of one in O_NONBLOCK mode. */
+int weft__call_connect_now(int fd, const struct sockaddr *sa, socklen_t len);
 int weft__call_shutdown(int fd, int how);
 int weft__call_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
 int weft__call_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
@@ -26,6 +32,16 @@ int weft__call_getpeername(int fd, struct sockaddr *sa, socklen_t *len);
 int weft__call_pipe(int fds[2]); /* O_CLOEXEC */
 int weft__call_eventfd(void);    /* EFD_CLOEXEC | EFD_NONBLOCK */
 int weft__call_pidfd_open(pid_t pid);
+/* 0, or WEFT_EOUTSIDE for a descriptor of the real kernel in a simulated process. */
+int weft__call_inside(int fd, const char *call);
+/* Of a descriptor that no driver knows: weft__sys_close_fd is for the others. No fault point. */
+void weft__call_close(int fd);
+int weft__call_fstat(int fd, struct stat *st);
+int weft__call_cloexec(int fd);
+/* The files of Unix sockets. lstat and unlink, which clean up, have no fault points. */
+int weft__call_lstat(const char *path, struct stat *st);
+int weft__call_chmod(const char *path, mode_t mode);
+int weft__call_unlink(const char *path);
 /* sendfile(2) that never blocks on the socket: -EAGAIN when its buffer is full. */
 ssize_t weft__call_sendfile(int out_fd, int in_fd, off_t *offset, size_t len);
 /* Both with MSG_DONTWAIT. */
@@ -46,6 +62,8 @@ void weft__sigpipe_hold(sigset_t *before);
 void weft__sigpipe_release(const sigset_t *before, bool broken);
 /* An epoll descriptor that polls readable when a or b does (pollset.c). */
 int weft__poll_set_open(int a, int b);
+/* CLOCK_REALTIME in nanoseconds. */
+int64_t weft__call_wall_ns(void);
 
 /*
  * Fault injection for tests. weft__fault_at(n, err): the n-th fault point from now in this process

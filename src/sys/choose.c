@@ -3,16 +3,19 @@
  * Which driver a loop gets, and the few calls that belong to no driver (floor 1).
  *
  * Invariants: features are probed, never inferred from a kernel version; a driver that was asked
- * for by name is never replaced by another one.
+ * for by name is never replaced by another one; inside a simulation there is one, whatever is asked
+ * for.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/base.h"
 #include "base/error.h"
+#include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 #include "sys/sys.h"
 
 /* Best first. The block driver is not here: it has no loop. */
@@ -39,6 +42,10 @@ static int choose_named(const struct weft__driver **ret, const char *name)
 
 int weft__driver_choose(const struct weft__driver **ret, const char *name)
 {
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL)) {
+        *ret = &weft__driver_sim;
+        return 0;
+    }
     if (name == NULL)
         name = secure_getenv("WEFT_DRIVER");
     if (name != NULL && name[0] != '\0' && strcmp(name, "auto") != 0)
@@ -58,13 +65,15 @@ void weft__sys_close_fd(struct weft__sys *sys, int fd)
 {
     if (sys != NULL)
         sys->driver->forget(sys, fd);
-    /* After EINTR the descriptor is gone all the same on Linux, so there is no second try. */
-    (void)close(fd);
+    weft__call_close(fd);
 }
 
 int64_t weft__clock_ns(void)
 {
+    struct weft__proc *proc = weft__sim_proc;
     struct timespec ts;
+    if (WEFT__UNLIKELY(proc != NULL))
+        return weft__sim_clock_ns(proc);
     (void)clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }

@@ -7,12 +7,16 @@
 #include <unistd.h>
 
 #include "sys/call.h"
+#include "sys/sim/calls.h"
+#include "sys/sim/world.h"
 
 int weft__poll_set_open(int a, int b)
 {
     int err = weft__fault();
     if (err < 0)
         return err;
+    if (weft__sim_proc != NULL)
+        return weft__sim_refuse("weft_loop_fd");
     int set = epoll_create1(EPOLL_CLOEXEC);
     if (set < 0)
         return -errno;

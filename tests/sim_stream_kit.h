@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the simulated TCP share: two hosts, "server" and "client", with a link between
+ * them; the server's end of the one connection and the client's are each in a task's hands.
+ */
+#ifndef SIM_STREAM_KIT_H
+#define SIM_STREAM_KIT_H
+
+#include "driver_call.h"
+#include "sim_run_kit.h"
+#include "sys/sim/world.h"
+
+#define LATENCY (10 * MILLI) /* one way, if a test says nothing else */
+#define SPAN (INT64_C(10000) * SECOND)
+#define KIB ((size_t)1024)
+#define MIB (KIB * 1024)
+
+struct duo {
+    struct sim_kit k;
+    /* What the two do with their ends; they leave them to be closed, or set them to NULL. */
+    int (*server)(struct duo *d, struct weft_stream **s);
+    int (*client)(struct duo *d, struct weft_stream **s);
+    struct weft_dial_options dial;
+    int backlog;
+    bool may_fail;        /* the mains */
+    int64_t begun_ns;     /* out, of the world: before dial */
+    int64_t connected_ns; /* dial came back */
+    int64_t accepted_ns;
+    int64_t done_ns[2]; /* out: of the client, of the server */
+    int64_t from_ns;    /* the client starts then */
+    uint64_t bytes;     /* for the test */
+    int result;
+};
+
+/* Simulated time, in a host's task. */
+static inline int64_t now(void)
+{
+    return weft__sim_proc->world->now_ns;
+}
+
+static inline int duo_server(void *arg)
+{
+    struct duo *d = arg;
+    struct weft_listener *l = NULL;
+    struct weft_stream *s = NULL;
+    struct weft_listen_options o = {.backlog = d->backlog};
+    CHECK_EQ(weft_listen(&l, "tcp://*:80", &o), 0);
+    int err = weft_accept(l, &s, WEFT_NEVER);
+    if (err == 0) {
+        d->accepted_ns = now();
+        err = d->server(d, &s);
+        d->done_ns[1] = now();
+        weft_abort(&s);
+    }
+    weft_listener_close(&l);
+    return err;
+}
+
+static inline int duo_client(void *arg)
+{
+    struct duo *d = arg;
+    struct weft_stream *s = NULL;
+    CHECK_EQ(weft_sleep_until(weft_after_ns(d->from_ns)), 0);
+    d->begun_ns = now();
+    int err = weft_dial(&s, "tcp://server:80", &d->dial, WEFT_NEVER);
+    d->connected_ns = now();
+    if (err == 0) {
+        err = d->client(d, &s);
+        d->done_ns[0] = now();
+        weft_abort(&s);
+    }
+    return err;
+}
+
+static inline void duo_link(struct duo *d, struct weft_link l)
+{
+    if (l.latency_us == 0)
+        l.latency_us = LATENCY / 1000;
+    assert_int_equal(weft_sim_link(d->k.sim, "server", "client", &l), 0);
+}
+
+static inline void duo_open(struct duo *d, uint64_t seed, struct weft_link l)
+{
+    struct weft_sim_host_options o = {.may_fail = d->may_fail};
+    sim_kit_open(&d->k, seed);
+    assert_int_equal(weft_sim_host_with(d->k.sim, "server", &o, duo_server, d), 0);
+    assert_int_equal(weft_sim_host_with(d->k.sim, "client", &o, duo_client, d), 0);
+    duo_link(d, l);
+}
+
+static inline void duo_close(struct duo *d)
+{
+    sim_kit_run(&d->k, SPAN, 0);
+    sim_kit_close(&d->k, 0);
+}
+
+/* All of it with each of a few seeds: a process is lazy or not by its seed. */
+static inline void duo_run(struct duo *d, struct weft_link l)
+{
+    struct duo fresh = *d;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        *d = fresh;
+        duo_open(d, seed, l);
+        duo_close(d);
+    }
+}
+
+/* --- Actions --------------------------------------------------------------------------------- */
+
+static inline void duo_part(struct weft_sim *sim, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_sim_partition(sim, "server", "client"), 0);
+}
+
+static inline void duo_heal(struct weft_sim *sim, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_sim_heal(sim, "server", "client"), 0);
+}
+
+static inline void duo_crash_server(struct weft_sim *sim, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_sim_crash(sim, "server"), 0);
+}
+
+static inline void duo_restart_server(struct weft_sim *sim, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_sim_restart(sim, "server"), 0);
+}
+
+static inline void duo_at(struct duo *d, int64_t when_ns, weft_sim_action fn)
+{
+    assert_int_equal(weft_sim_at(d->k.sim, when_ns, fn, NULL), 0);
+}
+
+/* --- What ends do ---------------------------------------------------------------------------- */
+
+static inline int duo_nothing(struct duo *d, struct weft_stream **s)
+{
+    (void)d;
+    (void)s;
+    return 0;
+}
+
+/* Reads until there is no more; counts into d->bytes. Returns 0 at the end, or the error. */
+static inline int duo_read_all(struct duo *d, struct weft_stream **s)
+{
+    const void *data;
+    ssize_t n;
+    while ((n = weft_peek(*s, &data, WEFT_NEVER)) > 0) {
+        d->bytes += (uint64_t)n;
+        weft_consume(*s, (size_t)n);
+    }
+    return (int)n;
+}
+
+#endif
