@@ -3,6 +3,7 @@
 #   make            build the library, the program and the examples in build/
 #   make run        install what is missing, build, start `weft up` (ARGS="..." are passed on)
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
+#   make sim        the simulations, over SEEDS seeds each (default 300), JOBS side by side
 #   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
 #   make bench      the small operations, then the matrix beside the peers (ARGS="..." for bench/run)
 #   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
@@ -12,9 +13,10 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 SECONDS_EACH ?= 60
+SEEDS ?= 300
 C_FILES = $$(find src include apps examples bench tests fuzz -name '*.[ch]')
 
-.PHONY: build run test check-all bench install fuzz format clean
+.PHONY: build run test sim check-all bench install fuzz format clean
 .NOTPARALLEL:
 
 build:
@@ -28,6 +30,10 @@ run:
 test:
 	@tools/install-packages.sh test
 	@tools/run-tests.sh
+
+sim:
+	@tools/install-packages.sh run
+	@SEEDS=$(SEEDS) JOBS=$(JOBS) tools/sim.sh
 
 check-all:
 	@tools/install-packages.sh check

@@ -60,7 +60,7 @@ SANITIZER_ENV = {
 CONFIGURATIONS = {
     "debug": Configuration(
         "gcc, debug checks on, the default driver",
-        ["unit", "heavy", "cli", "house"],
+        ["unit", "heavy", "cli", "sim", "house"],
         COMMON + ["-Dchecks=true", "-Dbench=true"],
     ),
     "epoll": Configuration(
@@ -71,7 +71,7 @@ CONFIGURATIONS = {
     ),
     "asan": Configuration(
         "gcc, address and undefined-behaviour sanitizers",
-        ["unit", "cli"],
+        ["unit", "cli", "sim"],
         SANITIZED + ["-Db_sanitize=address,undefined"],
         env=SANITIZER_ENV,
         slower=3,

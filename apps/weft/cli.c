@@ -253,6 +253,8 @@ int cli_parse(const struct cli_verb *verb, int argc, char **argv, const char **o
             return cli_usage_error(verb->name, "'%s' is one operand too many", a);
         } else {
             found = a;
+            if (verb->program)
+                break;
         }
     }
     if (verb->operand != NULL && found == NULL)

@@ -45,6 +45,7 @@ struct cli_verb {
     const char *synopsis; /* behind the name, in --help */
     const char *about;    /* --help's paragraph */
     const char *operand;  /* what the one operand is called, or NULL: there is none */
+    bool program;         /* the operand is a program: what follows it is the program's */
     const struct cli_option *options;
 };
 
@@ -77,5 +78,6 @@ int up_main(int argc, char **argv);
 int echo_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int tree_main(int argc, char **argv);
+int sim_main(int argc, char **argv);
 
 #endif

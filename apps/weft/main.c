@@ -23,6 +23,7 @@ static const struct {
     {"echo", echo_main, "serve echo at one endpoint, in the model of your choice"},
     {"load", load_main, "put an echo server under load and measure it"},
     {"tree", tree_main, "show the tasks and connections of a running process"},
+    {"sim", sim_main, "run a simulation with many seeds and gather what fails"},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
