@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Failures of simulations: each by its name, and what the report says of it. */
 #include <inttypes.h>
+#include <unistd.h>
 
 #include "sim_run_kit.h"
 
@@ -421,6 +422,34 @@ static void the_report_in_full(void **state)
     sim_kit_close(&k, -EIO);
 }
 
+/* The command is as a shell takes it, whatever the arguments were. */
+static void the_replay_is_quoted(void **state)
+{
+    char path[400], command[600], text[4000];
+    (void)state;
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(len > 0);
+    path[len] = '\0';
+    (void)snprintf(command, sizeof command, "'%s' 'a b' \"it's\" --x=1 ''", path);
+    FILE *f = popen(command, "r"); /* which comes to fail_for_a_parent */
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    assert_int_equal(pclose(f), 0);
+    (void)snprintf(command, sizeof command, "test_sim_failures 'a b' 'it'\\''s' --x=1 ''\n");
+    if (strstr(text, command) == NULL)
+        print_error("%s", text);
+    assert_non_null(strstr(text, command));
+}
+
+static int fail_for_a_parent(void)
+{
+    struct weft_sim *sim = NULL;
+    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1, .report = stdout}), 0);
+    CHECK_EQ(weft_sim_fail(sim, "on purpose"), WEFT_ECHECK);
+    CHECK_EQ(weft_sim_close(&sim), WEFT_ECHECK);
+    return 0;
+}
+
 static void a_quiet_simulation_tells_nothing(void **state)
 {
     struct sim_kit k;
@@ -459,8 +488,11 @@ static void a_failure_is_replayed(void **state)
     free(first);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
+    if (argc > 1)
+        return fail_for_a_parent();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_deadlock_shows_who_waits),
         cmocka_unit_test(a_deadlock_beside_a_server),
@@ -476,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_check_ends_the_run),
         cmocka_unit_test(fail_from_everywhere),
         cmocka_unit_test(the_report_in_full),
+        cmocka_unit_test(the_replay_is_quoted),
         cmocka_unit_test(a_quiet_simulation_tells_nothing),
         cmocka_unit_test(a_failure_is_replayed),
     };

@@ -122,7 +122,8 @@ WEFT_API WEFT_MUST_CHECK int weft_sim_heal(struct weft_sim *sim, const char *fro
 
 /* Takes the power away. Peers hear nothing; the disk keeps what was synced, and chance decides over
  * the rest. The tasks of the host are cancelled and run to their end at once, so that memory is
- * given back, but nothing they do is seen any more. */
+ * given back, but nothing they do is seen any more: their calls fail, those of this header with
+ * -ECANCELED or without an effect. */
 WEFT_API WEFT_MUST_CHECK int weft_sim_crash(struct weft_sim *sim, const char *hosts);
 /* Runs main anew on hosts that are down (crashed, killed, or ended), paused or not; others are left
  * alone. */
@@ -161,6 +162,10 @@ WEFT_API WEFT_MUST_CHECK int weft_sim_disk(struct weft_sim *sim, const char *hos
                                            const struct weft_sim_disk *d);
 
 /* --- What happens, and what must hold ------------------------------------------------------ */
+
+/* Actions and checks must return: an assertion that jumps out of them leaves the simulation
+ * running.
+ */
 
 /* Does something at a time; in the past is now. It may call everything here but run and close. */
 typedef void (*weft_sim_action)(struct weft_sim *sim, void *arg);

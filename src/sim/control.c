@@ -56,16 +56,10 @@ static int each(struct weft_sim *sim, const char *pattern, host_fn fn, const voi
     return any ? 0 : no_host(pattern);
 }
 
-/* What a ghost does is of no effect. */
-static bool by_ghost(void)
-{
-    return weft__sim_proc != NULL && weft__sim_proc->ghost;
-}
-
 static int on_hosts(struct weft_sim *sim, const char *hosts, host_fn fn, const void *arg)
 {
     int err = weft__sim_of(&sim);
-    if (err < 0 || by_ghost())
+    if (err < 0 || weft__sim_by_ghost())
         return err;
     return each(sim, hosts, fn, arg);
 }
@@ -134,7 +128,7 @@ int weft_sim_link_oneway(struct weft_sim *sim, const char *from, const char *to,
         err = weft__fail(-EINVAL, "no link");
     if (err == 0)
         err = convert_link(l, &link);
-    if (err < 0 || by_ghost())
+    if (err < 0 || weft__sim_by_ghost())
         return err;
     return weft__link_set(sim->world, from, to, &link);
 }
@@ -148,7 +142,7 @@ int weft_sim_link(struct weft_sim *sim, const char *from, const char *to, const 
 static int cut(struct weft_sim *sim, const char *from, const char *to, bool both, bool cut)
 {
     int err = on_pairs(&sim, from, to);
-    if (err < 0 || by_ghost())
+    if (err < 0 || weft__sim_by_ghost())
         return err;
     weft__trace_note(sim->world, weft__sim_proc != NULL ? weft__sim_proc->host : NULL,
                      cut ? both ? "cuts links" : "cuts links one way" : "heals links");

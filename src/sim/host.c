@@ -51,6 +51,8 @@ int weft_sim_host_with(struct weft_sim *sim, const char *name,
                          name == NULL ? "a name"
                          : o == NULL  ? "options"
                                       : "a function to run");
+    if (err == 0 && weft__sim_by_ghost())
+        err = -ECANCELED;
     if (err == 0)
         err = weft__sim_check_drift(o->drift_ppm);
     if (err == 0)

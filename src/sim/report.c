@@ -56,7 +56,7 @@ int weft_sim_fail(struct weft_sim *sim, const char *fmt, ...)
     int err = weft__sim_of(&sim);
     if (err < 0)
         return err;
-    if (sim->code < 0 || sim->closing || (weft__sim_proc != NULL && weft__sim_proc->ghost))
+    if (sim->code < 0 || sim->closing || weft__sim_by_ghost())
         return WEFT_ECHECK;
     va_list ap;
     va_start(ap, fmt);
@@ -70,7 +70,7 @@ void weft_sim_note(const char *fmt, ...)
     char text[NOTE_MAX];
     struct weft_sim *sim = weft__sim_running;
     const struct weft__proc *p = weft__sim_proc;
-    if (sim == NULL || (p != NULL && p->ghost))
+    if (sim == NULL || weft__sim_by_ghost())
         return;
     va_list ap;
     va_start(ap, fmt);
@@ -196,7 +196,10 @@ static void print_replay(const struct weft_sim *sim, FILE *to)
         fputc(' ', to);
         print_word(word, to);
     }
-    fputs("\n(WEFT_SIM_TRACE=FILE writes all events to a file)\n", to);
+    if (sim->trace_file != NULL)
+        fprintf(to, "\nall events: %s\n", getenv("WEFT_SIM_TRACE"));
+    else
+        fputs("\n(WEFT_SIM_TRACE=FILE writes all events to a file)\n", to);
 }
 
 void weft__sim_tell(struct weft_sim *sim)

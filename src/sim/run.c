@@ -40,6 +40,8 @@ static void action_due(struct weft__event *e)
 int weft_sim_at(struct weft_sim *sim, int64_t when_ns, weft_sim_action action, void *arg)
 {
     int err = weft__sim_of(&sim);
+    if (err == 0 && weft__sim_by_ghost())
+        err = -ECANCELED;
     if (err == 0 && action == NULL)
         err = weft__fail(-EINVAL, "no action");
     if (err < 0)
@@ -73,6 +75,8 @@ void weft__sim_actions_drop(struct weft_sim *sim)
 int weft_sim_check(struct weft_sim *sim, const char *name, weft_sim_checker check, void *arg)
 {
     int err = weft__sim_of(&sim);
+    if (err == 0 && weft__sim_by_ghost())
+        err = -ECANCELED;
     if (err == 0 && (name == NULL || check == NULL))
         err = weft__fail(-EINVAL, "a check without a %s", name == NULL ? "name" : "function");
     if (err < 0)

@@ -87,8 +87,8 @@ static void sim_free(struct weft_sim *sim)
         weft__free(WEFT__CONTAINER_OF(n, struct weft__sim_checker, link));
     if (sim->refusing)
         weft__alloc_refuse_by(NULL);
-    if (sim->world != NULL)
-        sim->world->trace = NULL; /* the world's end takes what is still on its way, and tells of it */
+    if (sim->world != NULL) /* its end takes what is still on its way, and tells of it */
+        sim->world->trace = NULL;
     if (sim->trace_file != NULL)
         (void)fclose(sim->trace_file);
     if (sim->stuck) {

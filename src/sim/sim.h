@@ -123,6 +123,12 @@ extern _Thread_local struct weft_sim *weft__sim_running
 /* sim, or with NULL the running one. 0, -EINVAL, WEFT_ETHREAD. */
 int weft__sim_of(struct weft_sim **sim);
 
+/* Whether a task of a host that is down asks: what it does is of no effect. */
+static inline bool weft__sim_by_ghost(void)
+{
+    return weft__sim_proc != NULL && weft__sim_proc->ghost;
+}
+
 /* How far a wall clock may be set off: 20 years. */
 #define WEFT__SIM_WALL_MAX_NS INT64_C(630720000000000000)
 /* 0 or -EINVAL (control.c). */
