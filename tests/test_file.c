@@ -255,6 +255,22 @@ static int whole_files(void *arg)
     return 0;
 }
 
+/* The longest name that can be stored leaves room for what is added to it for a while. */
+static int long_name(void *arg)
+{
+    char name[236];
+    (void)arg;
+    memset(name, 'n', sizeof name);
+    name[235] = '\0';
+    CHECK_EQ(weft_file_store(in_folder(name), "x", 1, WEFT_NEVER), -ENAMETOOLONG);
+    name[234] = '\0';
+    CHECK_EQ(weft_file_store(in_folder(name), "x", 1, WEFT_NEVER), 0);
+    check_load(name, "x", 1);
+    drop(name);
+    CHECK_EQ(entries(), 0);
+    return 0;
+}
+
 /* A bare name is in the working directory, which is what is synced then. */
 static int bare_name(void *arg)
 {
@@ -270,8 +286,8 @@ static int bare_name(void *arg)
     return 0;
 }
 
-static int (*const all[])(void *) = {read_and_write, flags,       append,   names,
-                                     others,         whole_files, bare_name};
+static int (*const all[])(void *) = {read_and_write, flags,       append,    names,
+                                     others,         whole_files, bare_name, long_name};
 
 static void on_plain_thread(const char *driver)
 {
@@ -546,6 +562,7 @@ int main(void)
         IN_TASK(others),
         IN_TASK(whole_files),
         IN_TASK(bare_name),
+        IN_TASK(long_name),
         ON_THREAD(on_plain_thread),
         IN_TASK(appends_do_not_mix),
         ON_THREAD(appends_of_threads),

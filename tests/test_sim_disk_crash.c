@@ -270,6 +270,31 @@ static void moved(void **state)
     assert_in_range(back, 50, 150);
 }
 
+/* A directory moves out of one that then moves into it: when only the second move is there, each is
+ * within the other, and what they hold is lost. */
+static void moved_into_each_other(void **state)
+{
+    (void)state;
+    static const char *const dirs[] = {"/tmp/p", "/tmp/p/q", "/tmp/p/q/x", "/tmp/p/q/x/y"};
+    int count[3] = {0};
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct machine m = machine(seed);
+        for (size_t i = 0; i < WEFT__ARRAY_LEN(dirs); i++)
+            assert_int_equal(weft__sim_mkdir(m.p, dirs[i], 0777), 0);
+        put(&m, "/tmp/p/q/x/y/f", "kept");
+        sync_dir(&m, "/tmp/p/q/x/y");
+        assert_int_equal(weft__sim_rename(m.p, "/tmp/p/q/x", "/tmp/x"), 0);
+        assert_int_equal(weft__sim_rename(m.p, "/tmp/p", "/tmp/x/y/p"), 0);
+        crash(&m);
+        bool out = is_there(&m, "/tmp/x"), in = is_there(&m, "/tmp/x/y/p");
+        assert_true(holds(&m, out ? "/tmp/x/y/f" : "/tmp/p/q/x/y/f", "kept"));
+        assert_true(in != is_there(&m, "/tmp/p"));
+        count[out + in]++;
+        end(&m);
+    }
+    assert_true(count[0] > 20 && count[1] > 5 && count[2] > 20);
+}
+
 /* --- Much of it ------------------------------------------------------------------------------- */
 
 static void name_of(struct machine *m, char *to, int deep)
@@ -449,13 +474,13 @@ static void exits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contents),     cmocka_unit_test(appended),
-        cmocka_unit_test(truncated),    cmocka_unit_test(failed_sync),
-        cmocka_unit_test(made),         cmocka_unit_test(replaced),
-        cmocka_unit_test(put_aside),    cmocka_unit_test(replaced_carelessly),
-        cmocka_unit_test(moved),        cmocka_unit_test(same_again),
-        cmocka_unit_test(written_back), cmocka_unit_test(ghosts),
-        cmocka_unit_test(exits),
+        cmocka_unit_test(contents),   cmocka_unit_test(appended),
+        cmocka_unit_test(truncated),  cmocka_unit_test(failed_sync),
+        cmocka_unit_test(made),       cmocka_unit_test(replaced),
+        cmocka_unit_test(put_aside),  cmocka_unit_test(replaced_carelessly),
+        cmocka_unit_test(moved),      cmocka_unit_test(moved_into_each_other),
+        cmocka_unit_test(same_again), cmocka_unit_test(written_back),
+        cmocka_unit_test(ghosts),     cmocka_unit_test(exits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

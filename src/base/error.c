@@ -99,6 +99,7 @@ static const struct error_info errors[] = {
     SYS(EDESTADDRREQ, ADDRESS, "a destination address is needed"),
     SYS(ENOENT, ADDRESS, "no such file, directory or socket exists"),
     SYS(ENOTDIR, ADDRESS, "a part of the path is not a directory"),
+    SYS(ENOTEMPTY, ADDRESS, "the directory is not empty"),
     SYS(EISDIR, ADDRESS, "the path is a directory"),
     SYS(EEXIST, ADDRESS, "the file already exists"),
     SYS(ENAMETOOLONG, ADDRESS, "the name is too long"),

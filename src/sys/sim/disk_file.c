@@ -34,6 +34,16 @@ static bool chance(const struct weft__inode *i, uint32_t p)
     return weft__world_chance(i->disk->host->world, p);
 }
 
+/* A fault that was asked for strikes. */
+static bool fails(const struct weft__inode *i, uint32_t p, const char *fmt)
+{
+    const struct weft__host *h = i->disk->host;
+    if (!chance(i, p))
+        return false;
+    weft__trace(h->world, h, NULL, fmt, (int64_t)i->number, 0, 0, 0);
+    return true;
+}
+
 /* len, or by chance less. */
 static int64_t maybe_short(const struct weft__inode *i, int64_t len)
 {
@@ -52,7 +62,7 @@ static ssize_t read_at(struct file *f, void *buf, size_t len, int64_t offset)
         return -EISDIR;
     if (offset < 0)
         return -EINVAL;
-    if (chance(i, i->disk->options.read_error))
+    if (fails(i, i->disk->options.read_error, "disk: a read of inode %" PRIi64 " fails"))
         return -EIO;
     if (offset >= i->now.size || len == 0)
         return 0;
@@ -79,7 +89,7 @@ static ssize_t write_at(struct file *f, const void *buf, size_t len, int64_t off
         return -EINVAL;
     if (f->flags & O_APPEND)
         offset = i->now.size;
-    if (chance(i, i->disk->options.write_error))
+    if (fails(i, i->disk->options.write_error, "disk: a write to inode %" PRIi64 " fails"))
         return -EIO;
     if (chance(i, i->disk->host->faults.no_memory))
         return -ENOMEM;
@@ -228,7 +238,7 @@ int weft__sim_ftruncate(struct weft__proc *p, int fd, int64_t size)
     struct weft__inode *i = f->inode;
     if ((f->flags & O_ACCMODE) == O_RDONLY || size < 0)
         return -EINVAL;
-    if (chance(i, i->disk->options.write_error))
+    if (fails(i, i->disk->options.write_error, "disk: a write to inode %" PRIi64 " fails"))
         return -EIO;
     if (size > WEFT__SIM_FILE_MAX)
         return -EFBIG;

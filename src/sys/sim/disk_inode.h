@@ -76,7 +76,6 @@ struct weft__naming {
     struct weft__node link;          /* in disk->namings */
     struct weft__entry *gone, *made; /* NULL: none */
     struct weft__inode *inode;       /* that it is about */
-    struct weft__inode *replaced;    /* by a rename; NULL */
     bool moves_dir;
     bool chosen; /* while a sync or crash decides */
 };

@@ -161,7 +161,6 @@ static void end_naming(struct weft__disk *d, struct weft__naming *n, bool keep)
     let_go(n->gone);
     let_go(n->made);
     weft__inode_unref(n->inode);
-    weft__inode_unref(n->replaced);
     weft__free(n);
 }
 
@@ -174,11 +173,8 @@ int weft__disk_name(struct weft__disk *d, struct weft__entry *gone, struct weft_
     n->gone = gone;
     n->made = made;
     n->inode = i;
-    n->replaced = made != NULL ? made->now : NULL;
     n->moves_dir = gone != NULL && made != NULL && S_ISDIR(i->mode);
     weft__inode_ref(i);
-    if (n->replaced != NULL)
-        weft__inode_ref(n->replaced);
     if (gone != NULL) {
         gone->pending++;
         weft__entry_see(gone, NULL);
@@ -209,8 +205,7 @@ static bool names(const struct weft__naming *n, const struct weft__entry *e)
 static bool rests_on(const struct weft__naming *later, const struct weft__naming *n)
 {
     return later->moves_dir || names(later, n->gone) || names(later, n->made) ||
-           later->inode == n->inode || later->inode == n->replaced || in_dir(later, n->inode) ||
-           in_dir(later, n->replaced) || in_dir(n, later->inode) || in_dir(n, later->replaced);
+           later->inode == n->inode || in_dir(later, n->inode) || in_dir(n, later->inode);
 }
 
 void weft__disk_sync_dir(struct weft__inode *dir)
