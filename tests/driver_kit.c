@@ -6,7 +6,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -14,6 +13,8 @@
 #include <sys/eventfd.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "sys/sim/world.h"
 
 _Noreturn void kit_failed(const char *file, int line, const char *expr)
 {
@@ -29,12 +30,35 @@ int kit_count_fds(void)
     while (readdir(d) != NULL)
         n++;
     closedir(d);
-    return n - 3; /* ., .. and the directory's own */
+    n -= 3; /* ., .. and the directory's own */
+    for (size_t i = 0; weft__sim_proc != NULL && i < weft__sim_proc->n_fds; i++)
+        n += weft__sim_proc->fds[i] != NULL;
+    return n;
 }
 
-void kit_open(struct kit *k, const struct weft__driver *drv)
+static void open_world(struct kit *k, uint64_t seed)
+{
+    struct weft__host *h = NULL;
+    assert_int_equal(weft__world_open(&k->world, seed), 0);
+    assert_int_equal(weft__host_open(&h, k->world, "host"), 0);
+    assert_int_equal(weft__proc_open(&k->proc, h), 0);
+    k->proc->lazy = seed % 2 == 1;
+    weft__sim_proc = k->proc;
+}
+
+static void close_world(struct kit *k)
+{
+    weft__sim_proc = NULL;
+    weft__proc_close(k->proc);
+    weft__world_close(k->world);
+}
+
+void kit_open(struct kit *k, const struct weft__driver *drv, uint64_t seed)
 {
     *k = (struct kit){.drv = drv, .block = drv == &weft__driver_block};
+    k->sim = drv == &weft__driver_sim;
+    if (k->sim)
+        open_world(k, seed);
     k->fds_before = kit_count_fds();
     struct weft__sys_options o = {.cancel_fd = -1};
     assert_int_equal(drv->open(&k->sys, &o), 0);
@@ -46,6 +70,8 @@ void kit_close(struct kit *k)
     assert_int_equal(k->sys->in_flight, 0);
     k->drv->close(k->sys);
     assert_int_equal(kit_count_fds(), k->fds_before);
+    if (k->sim)
+        close_world(k);
 }
 
 /* ---- operations ---- */
@@ -239,7 +265,7 @@ static int domain_of(enum kit_family f)
 
 int kit_socket(enum kit_family f)
 {
-    int fd = socket(domain_of(f), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = raw_socket(domain_of(f), SOCK_STREAM);
     KIT_CHECK(fd >= 0);
     return fd;
 }
@@ -262,38 +288,38 @@ int kit_listener(enum kit_family f, int backlog, struct sockaddr_storage *sa, so
                  count++);
         *len = sizeof(*un);
     }
-    KIT_CHECK(bind(fd, (struct sockaddr *)(void *)sa, *len) == 0);
-    KIT_CHECK(listen(fd, backlog) == 0);
+    KIT_CHECK(raw_bind(fd, (struct sockaddr *)(void *)sa, *len) == 0);
+    KIT_CHECK(raw_listen(fd, backlog) == 0);
     if (f != KIT_UNIX)
-        KIT_CHECK(getsockname(fd, (struct sockaddr *)(void *)sa, len) == 0);
+        KIT_CHECK(raw_getsockname(fd, (struct sockaddr *)(void *)sa, len) == 0);
     return fd;
 }
 
 void kit_unlink(const struct sockaddr_storage *sa)
 {
     if (sa->ss_family == AF_UNIX)
-        unlink(((const struct sockaddr_un *)(const void *)sa)->sun_path);
+        raw_unlink(((const struct sockaddr_un *)(const void *)sa)->sun_path);
 }
 
 void kit_pair(enum kit_family f, int fds[2])
 {
     if (f == KIT_PAIR) {
-        KIT_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        KIT_CHECK(raw_socketpair(fds) == 0);
         return;
     }
     struct sockaddr_storage sa;
     socklen_t len;
     int l = kit_listener(f, 1, &sa, &len);
     fds[0] = kit_socket(f);
-    KIT_CHECK(connect(fds[0], (struct sockaddr *)(void *)&sa, len) == 0);
-    fds[1] = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+    KIT_CHECK(raw_connect(fds[0], (struct sockaddr *)(void *)&sa, len) == 0);
+    fds[1] = raw_accept(l);
     KIT_CHECK(fds[1] >= 0);
-    close(l);
+    raw_close(l);
     kit_unlink(&sa);
     if (f != KIT_UNIX) {
         int on = 1;
-        setsockopt(fds[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        raw_setsockopt(fds[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        raw_setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
 }
 
@@ -301,7 +327,7 @@ void kit_put(int fd, const void *buf, size_t len)
 {
     const char *p = buf;
     while (len > 0) {
-        ssize_t n = write(fd, p, len);
+        ssize_t n = raw_write(fd, p, len);
         KIT_CHECK(n > 0);
         p += n;
         len -= (size_t)n;
@@ -312,7 +338,7 @@ void kit_get(int fd, void *buf, size_t len)
 {
     char *p = buf;
     while (len > 0) {
-        ssize_t n = read(fd, p, len);
+        ssize_t n = raw_read(fd, p, len);
         KIT_CHECK(n > 0);
         p += n;
         len -= (size_t)n;
@@ -322,15 +348,15 @@ void kit_get(int fd, void *buf, size_t len)
 void kit_reset(int fd)
 {
     struct linger l = {.l_onoff = 1, .l_linger = 0};
-    KIT_CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) == 0);
-    close(fd);
+    KIT_CHECK(raw_setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) == 0);
+    raw_close(fd);
 }
 
 bool kit_is_nonblock(int fd)
 {
-    int mode = fcntl(fd, F_GETFL);
-    KIT_CHECK(mode >= 0);
-    return (mode & O_NONBLOCK) != 0;
+    int on = raw_is_nonblock(fd);
+    KIT_CHECK(on >= 0);
+    return on != 0;
 }
 
 size_t kit_fill(int fd)
@@ -339,7 +365,7 @@ size_t kit_fill(int fd)
     size_t sum = 0;
     /* On TCP, room may appear after EAGAIN while the peer's buffer grows. */
     for (int quiet = 0; quiet < 3;) {
-        ssize_t n = send(fd, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = raw_send(fd, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL);
         KIT_CHECK(n > 0 || errno == EAGAIN);
         quiet = n > 0 ? 0 : quiet + 1;
         sum += n > 0 ? (size_t)n : 0;
@@ -352,9 +378,81 @@ size_t kit_drain(int fd)
     static char junk[65536];
     size_t sum = 0;
     ssize_t n;
-    while ((n = recv(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+    while ((n = raw_recv(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
         sum += (size_t)n;
     return sum;
+}
+
+/* ---- a reader beside the test ---- */
+
+uint64_t kit_checksum(const uint8_t *p, size_t len, size_t at)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < len; i++)
+        sum += (at + i + 1) * p[i];
+    return sum;
+}
+
+static void reader_take(struct kit_reader *r, size_t n)
+{
+    r->sum += kit_checksum(r->buf, n, r->len);
+    r->len += n;
+}
+
+static void *reader_main(void *arg)
+{
+    struct kit_reader *r = arg;
+    ssize_t n;
+    while ((n = raw_read(r->fd, r->buf, sizeof(r->buf))) > 0)
+        reader_take(r, (size_t)n);
+    KIT_CHECK(n == 0);
+    return NULL;
+}
+
+static void reader_then(struct top *t);
+
+/* As long as operations end at once they are a loop here, and no recursion. */
+static void reader_go(struct kit_reader *r, struct kit *k)
+{
+    do {
+        r->again = false;
+        top_recv(&r->t, k, r->fd, r->buf, sizeof(r->buf));
+        r->t.then = reader_then;
+        r->t.arg = r;
+        r->starting = true;
+        top_start(&r->t);
+        r->starting = false;
+    } while (r->again);
+}
+
+static void reader_then(struct top *t)
+{
+    struct kit_reader *r = t->arg;
+    KIT_CHECK(t->op.res >= 0);
+    reader_take(r, (size_t)t->op.res);
+    if (t->op.res == 0)
+        r->over = true;
+    else if (r->starting)
+        r->again = true;
+    else
+        reader_go(r, t->kit);
+}
+
+void kit_reader_start(struct kit_reader *r, struct kit *k, int fd)
+{
+    *r = (struct kit_reader){.fd = fd, .threaded = !k->sim};
+    if (k->sim)
+        reader_go(r, k);
+    else
+        KIT_CHECK(pthread_create(&r->thread, NULL, reader_main, r) == 0);
+}
+
+void kit_reader_join(struct kit_reader *r)
+{
+    if (r->threaded)
+        KIT_CHECK(pthread_join(r->thread, NULL) == 0);
+    else
+        kit_until(r->t.kit, &r->over);
 }
 
 uint32_t kit_random(uint64_t *seed)

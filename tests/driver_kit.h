@@ -4,6 +4,9 @@
 /*
  * What the driver tests share: one way to start, finish and cancel an operation on any driver.
  *
+ * For the sim driver a kit has a world of its own with one host; the system calls that a test makes
+ * beside the driver are driver_call.h's, which ask the simulated kernel then.
+ *
  * A loop driver has all operations of a test under way at once. The block driver ends each within
  * submit, so there an operation that is started runs in a thread of its own with an instance and a
  * cancel descriptor of its own; finish joins it. Whatever a test does between start and finish may
@@ -20,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "driver_call.h"
 #include "sys/sys.h"
 
 #define KIT_SECOND INT64_C(1000000000)
@@ -28,8 +32,10 @@
 struct kit {
     const struct weft__driver *drv;
     struct weft__sys *sys;
-    bool block;
+    bool block, sim;
     int fds_before;
+    struct weft__world *world; /* sim */
+    struct weft__proc *proc;
 };
 
 /* A test operation. */
@@ -48,7 +54,12 @@ struct top {
     struct weft__sys *own;
 };
 
-enum { ON_LOOP = 1, ON_BLOCK = 2, ON_ALL = 3 };
+enum {
+    ON_LOOP = 1,
+    ON_BLOCK = 2,
+    ON_ALL = 3,
+    ON_REAL = 4, /* about what the simulated kernel does not have: threads, signals, eventfds ... */
+};
 
 struct driver_test {
     const char *name;
@@ -65,9 +76,11 @@ extern const struct driver_test driver_tests_wait[];
 extern const struct driver_test driver_tests_stress[];
 extern const struct driver_test driver_tests_fault[];
 
-void kit_open(struct kit *k, const struct weft__driver *drv);
+/* seed: of the sim driver's world. An odd one has operations end in wait whenever they can, an even
+ * one has them tried at once: the two ways of the real drivers. */
+void kit_open(struct kit *k, const struct weft__driver *drv, uint64_t seed);
 void kit_close(struct kit *k); /* nothing under way, no descriptor leaked */
-int kit_count_fds(void);
+int kit_count_fds(void);       /* real and simulated */
 
 /* Aborts the program with the place: for threads, where cmocka cannot. */
 #define KIT_CHECK(cond) ((cond) ? (void)0 : kit_failed(__FILE__, __LINE__, #cond))
@@ -117,6 +130,22 @@ bool kit_is_nonblock(int fd);
 size_t kit_fill(int fd);
 /* Reads and throws away what is there, without waiting. */
 size_t kit_drain(int fd);
+
+/* Reads a stream to its end, beside whatever the test does: a thread, or, where there is one thread
+ * only, a chain of operations. */
+struct kit_reader {
+    int fd;
+    uint64_t sum; /* kit_checksum of all bytes */
+    size_t len;
+    pthread_t thread;
+    struct top t;
+    bool threaded, starting, again, over;
+    uint8_t buf[8192];
+};
+void kit_reader_start(struct kit_reader *r, struct kit *k, int fd);
+void kit_reader_join(struct kit_reader *r);
+/* Of bytes that lie `at` bytes into something; the sum of its parts is that of the whole. */
+uint64_t kit_checksum(const uint8_t *p, size_t len, size_t at);
 
 /* A pseudo-random sequence. */
 uint32_t kit_random(uint64_t *seed);

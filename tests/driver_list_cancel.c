@@ -3,7 +3,6 @@
  * The driver tests about cancelling.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -38,8 +37,8 @@ static void stuck_connect(struct stuck *s)
     add_other(s, l);
     for (int i = 0; i < 6; i++) { /* more than the backlog takes: the next SYN is dropped */
         int c = kit_socket(KIT_TCP4);
-        fcntl(c, F_SETFL, O_RDWR | O_NONBLOCK);
-        (void)connect(c, SA(&s->sa), s->len);
+        raw_set_nonblock(c, true);
+        (void)raw_connect(c, SA(&s->sa), s->len);
         add_other(s, c);
     }
     s->fd = kit_socket(KIT_TCP4);
@@ -48,8 +47,8 @@ static void stuck_connect(struct stuck *s)
 static void stuck_pipe(struct stuck *s, bool full)
 {
     int p[2];
-    KIT_CHECK(pipe2(p, O_CLOEXEC) == 0);
-    int room = full ? fcntl(p[1], F_GETPIPE_SZ) : 0;
+    KIT_CHECK(raw_pipe(p) == 0);
+    int room = full ? raw_pipe_room(p[1]) : 0;
     for (int i = 0; i < room; i += 4096)
         kit_put(p[1], megabytes, 4096);
     s->fd = p[full];
@@ -95,7 +94,7 @@ static void stuck_close(struct stuck *s, struct kit *k)
 {
     kit_close_fd(k, s->fd);
     for (int i = 0; i < s->others; i++)
-        close(s->other[i]);
+        raw_close(s->other[i]);
 }
 
 /* At each stage of its life: in the turn of its submit, and one and two turns later. */
@@ -127,6 +126,25 @@ static void cancel_each_kind(struct kit *k)
     }
 }
 
+/* A write to a full pipe may be with a kernel thread that is just about to wait: the request to
+ * cancel then comes at the worst of times, which is what many tries are for. */
+static void cancel_writes(struct kit *k)
+{
+    for (int i = 0; i < 300; i++) {
+        struct stuck s;
+        struct top t;
+        stuck_open(&s, &t, k, WEFT__OP_WRITE);
+        top_start(&t);
+        if (!k->block)
+            kit_turn(k);
+        for (volatile int spin = 0; spin < (i % 30) * 1000; spin++) {
+        }
+        top_cancel(&t);
+        assert_int_equal(top_finish(&t), -ECANCELED);
+        stuck_close(&s, k);
+    }
+}
+
 /* What had gone is what the peer gets, byte for byte. */
 static void cancel_partial_send(struct kit *k)
 {
@@ -144,10 +162,10 @@ static void cancel_partial_send(struct kit *k)
         assert_int_equal(top_finish(&t), -ECANCELED);
         assert_in_range(t.op.moved, 1, sizeof(megabytes) - 1);
         size_t got = 1;
-        assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
+        assert_int_equal(raw_shutdown(fds[0], SHUT_WR), 0);
         for (;;) {
             static char junk[65536];
-            ssize_t n = read(fds[1], junk, sizeof(junk));
+            ssize_t n = raw_read(fds[1], junk, sizeof(junk));
             assert_true(n >= 0);
             if (n == 0)
                 break;
@@ -155,7 +173,7 @@ static void cancel_partial_send(struct kit *k)
         }
         assert_int_equal(got, t.op.moved);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -194,7 +212,7 @@ static void cancel_race(struct kit *k)
         int r = top_finish(&t);
         if (r == -ECANCELED) {
             canceled++;
-            assert_int_equal(recv(fds[0], buf, sizeof(buf), MSG_DONTWAIT), sent ? 3 : -1);
+            assert_int_equal(raw_recv(fds[0], buf, sizeof(buf), MSG_DONTWAIT), sent ? 3 : -1);
         } else {
             assert_true(r == 3 || r == 6);
             assert_true(sent);
@@ -207,7 +225,7 @@ static void cancel_race(struct kit *k)
         }
         assert_int_equal(t.results, 1);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
     assert_in_range(canceled, 1, rounds - 1);
 }
@@ -227,16 +245,16 @@ static void cancel_race_accept(struct kit *k)
         if (dice & 1 && !k->block)
             kit_turn(k);
         int c = kit_socket(KIT_TCP4);
-        assert_int_equal(connect(c, SA(&sa), len), 0);
+        assert_int_equal(raw_connect(c, SA(&sa), len), 0);
         if (dice & 2 && !k->block)
             kit_turn(k);
         top_cancel(&t);
         int fd = top_finish(&t);
         if (fd == -ECANCELED)
-            fd = accept4(l, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+            fd = raw_accept(l);
         assert_true(fd >= 0);
         kit_close_fd(k, fd);
-        close(c);
+        raw_close(c);
     }
     kit_close_fd(k, l);
 }
@@ -277,11 +295,11 @@ static void cancel_from_done(struct kit *k)
         for (int i = 0; i < COUNT; i++) {
             int r = top_finish(&t[i]);
             assert_true(r == 1 || r == -ECANCELED);
-            assert_int_equal(recv(fds[i][0], &buf[i], 1, MSG_DONTWAIT), r == 1 ? -1 : 1);
+            assert_int_equal(raw_recv(fds[i][0], &buf[i], 1, MSG_DONTWAIT), r == 1 ? -1 : 1);
         }
         for (int i = 0; i < COUNT; i++) {
             kit_close_fd(k, fds[i][0]);
-            close(fds[i][1]);
+            raw_close(fds[i][1]);
         }
     }
 }
@@ -309,7 +327,7 @@ static void cancel_in_the_middle(struct kit *k)
         }
         assert_int_equal(sum, 'a' + 'b');
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -367,7 +385,7 @@ static void block_timeouts(struct kit *k)
         assert_int_equal(t.op.res, 1);
     }
     kit_close_fd(k, fds[0]);
-    close(fds[1]);
+    raw_close(fds[1]);
 }
 
 static void block_cancel_fd(struct kit *k)
@@ -396,16 +414,16 @@ static void block_cancel_fd(struct kit *k)
         top_send(&t, k, fds[0], &byte, 1);
         assert_true(weft__sys_submit(own, &t.op));
         last = t.op.res;
-        assert_true(last < 0 || recv(fds[1], &byte, 1, 0) == 1);
+        assert_true(last < 0 || raw_recv(fds[1], &byte, 1, 0) == 1);
     }
     assert_int_equal(last, -ECANCELED);
     uint64_t count;
     kit_get(cancel_fd, &count, sizeof(count));
     assert_int_equal(count, 1);
     own->driver->close(own);
-    close(cancel_fd);
-    close(fds[0]);
-    close(fds[1]);
+    raw_close(cancel_fd);
+    raw_close(fds[0]);
+    raw_close(fds[1]);
 }
 
 /* A shielded operation waits as if there were no cancel descriptor, and only that one. */
@@ -428,7 +446,7 @@ static void block_shielded(struct kit *k)
         assert_int_equal(t.op.res, -ECANCELED);
     }
     own->driver->close(own);
-    close(cancel_fd);
+    raw_close(cancel_fd);
     stuck_close(&s, k);
 }
 
@@ -454,7 +472,7 @@ static void block_for_ever(struct kit *k)
         char byte = 0;
         kit_pair(KIT_PAIR, fds);
         if (mode)
-            fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK);
+            raw_set_nonblock(fds[0], true);
         assert_int_equal(pthread_create(&thread, NULL, send_late, &fds[1]), 0);
         for (int i = 0; i < 51; i++) {
             top_send(&t, k, fds[0], "g", 1);
@@ -475,7 +493,7 @@ static void block_for_ever(struct kit *k)
         }
         pthread_join(thread, NULL);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -494,6 +512,7 @@ static void block_open_is_cheap(struct kit *k)
 
 const struct driver_test driver_tests_cancel[] = {
     {"cancel each kind", cancel_each_kind, ON_ALL},
+    {"cancel writes", cancel_writes, ON_ALL},
     {"cancel partial send", cancel_partial_send, ON_ALL},
     {"cancel race", cancel_race, ON_ALL},
     {"cancel race accept", cancel_race_accept, ON_ALL},

@@ -3,7 +3,6 @@
  * The driver tests about streams: recv and send.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,7 +25,7 @@ static void recv_what_is_there(struct kit *k)
         assert_false(t.op.more);
         assert_int_equal(t.results, k->block ? 0 : 1);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -52,7 +51,7 @@ static void recv_what_comes_later(struct kit *k)
             assert_memory_equal(buf, "now", 3);
         }
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -85,7 +84,7 @@ static void recv_in_pieces(struct kit *k)
             assert_int_equal(got, len);
         }
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -99,12 +98,12 @@ static void recv_end_of_stream(struct kit *k)
             kit_pair((enum kit_family)f, fds);
             top_recv(&t, k, fds[0], buf, sizeof(buf));
             if (early)
-                close(fds[1]);
+                raw_close(fds[1]);
             top_start(&t);
             if (!k->block)
                 kit_turn(k);
             if (!early)
-                close(fds[1]);
+                raw_close(fds[1]);
             assert_int_equal(top_finish(&t), 0);
             for (int again = 0; again < 3; again++) {
                 top_recv(&t, k, fds[0], buf, sizeof(buf));
@@ -131,7 +130,7 @@ static void recv_bytes_then_end(struct kit *k)
         if (!k->block)
             kit_turn(k);
         kit_put(fds[1], "bye", 3);
-        close(fds[1]);
+        raw_close(fds[1]);
         assert_int_equal(top_finish(&t), 3);
         top_recv(&t, k, fds[0], buf, sizeof(buf));
         t.op.flags = WEFT__OP_POLL_FIRST;
@@ -149,16 +148,16 @@ static void half_close(struct kit *k)
         kit_pair((enum kit_family)f, fds);
         top_recv(&t, k, fds[0], buf, sizeof(buf));
         top_start(&t);
-        assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+        assert_int_equal(raw_shutdown(fds[1], SHUT_WR), 0);
         assert_int_equal(top_finish(&t), 0);
         top_send(&t, k, fds[0], "still", 5);
         assert_int_equal(top_run(&t), 5);
         kit_get(fds[1], buf, 5);
         assert_memory_equal(buf, "still", 5);
-        assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
-        assert_int_equal(read(fds[1], buf, 1), 0);
+        assert_int_equal(raw_shutdown(fds[0], SHUT_WR), 0);
+        assert_int_equal(raw_read(fds[1], buf, 1), 0);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -187,32 +186,7 @@ static void recv_reset(struct kit *k)
     }
 }
 
-struct slow {
-    int fd;
-    uint64_t sum;
-    size_t len;
-};
-
-static uint64_t checksum(const uint8_t *p, size_t len, size_t at)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < len; i++)
-        sum += (at + i + 1) * p[i];
-    return sum;
-}
-
-static void *slow_reader(void *arg)
-{
-    struct slow *s = arg;
-    static uint8_t buf[8192];
-    ssize_t n;
-    while ((n = read(s->fd, buf, sizeof(buf))) > 0) {
-        s->sum += checksum(buf, (size_t)n, s->len);
-        s->len += (size_t)n;
-    }
-    KIT_CHECK(n == 0);
-    return NULL;
-}
+static struct kit_reader slow;
 
 static void send_is_whole(struct kit *k)
 {
@@ -224,18 +198,16 @@ static void send_is_whole(struct kit *k)
     for (int f = 0; f < KIT_FAMILIES; f++) {
         int fds[2];
         struct top t;
-        pthread_t thread;
         kit_pair((enum kit_family)f, fds);
-        struct slow slow = {.fd = fds[1]};
-        assert_int_equal(pthread_create(&thread, NULL, slow_reader, &slow), 0);
+        kit_reader_start(&slow, k, fds[1]);
         top_send(&t, k, fds[0], big, BIG);
         assert_int_equal(top_run(&t), BIG);
-        assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
-        pthread_join(thread, NULL);
+        assert_int_equal(raw_shutdown(fds[0], SHUT_WR), 0);
+        kit_reader_join(&slow);
         assert_int_equal(slow.len, BIG);
-        assert_true(slow.sum == checksum(big, BIG, 0));
+        assert_true(slow.sum == kit_checksum(big, BIG, 0));
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
     free(big);
 }
@@ -257,15 +229,13 @@ static void both_directions(struct kit *k)
             kit_turn(k);
         kit_put(fds[1], "ping", 4);
         assert_int_equal(top_finish(&in), 4);
-        pthread_t thread;
-        struct slow slow = {.fd = fds[1]};
-        assert_int_equal(pthread_create(&thread, NULL, slow_reader, &slow), 0);
+        kit_reader_start(&slow, k, fds[1]);
         assert_int_equal(top_finish(&out), sizeof(big));
-        shutdown(fds[0], SHUT_WR);
-        pthread_join(thread, NULL);
+        raw_shutdown(fds[0], SHUT_WR);
+        kit_reader_join(&slow);
         assert_int_equal(slow.len, sizeof(big));
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -281,7 +251,7 @@ static void send_cut_off(struct kit *k)
         kit_turn(k);
     char byte;
     kit_get(fds[1], &byte, 1); /* so the first part has gone */
-    close(fds[1]);
+    raw_close(fds[1]);
     int r = top_finish(&t);
     assert_true(r == -EPIPE || r == -ECONNRESET);
     assert_in_range(t.op.moved, 1, sizeof(big) - 1);
@@ -296,7 +266,7 @@ static void send_nothing(struct kit *k)
     top_send(&t, k, fds[0], "", 0);
     assert_int_equal(top_run(&t), 0);
     kit_close_fd(k, fds[0]);
-    close(fds[1]);
+    raw_close(fds[1]);
 }
 
 static void pool_lends(struct kit *k)
@@ -326,7 +296,7 @@ static void pool_lends(struct kit *k)
             top_put(&t[(i * 7) % count]);
     }
     kit_close_fd(k, fds[0]);
-    close(fds[1]);
+    raw_close(fds[1]);
     free(t);
 }
 
@@ -351,7 +321,7 @@ static void pool_brings_much(struct kit *k)
             top_put(&t);
         }
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -373,7 +343,7 @@ static void short_reads_with_more_behind(struct kit *k)
                 kit_put(fds[1], "abcdef", 6);
             } else if (round % kinds == 1) {
                 kit_put(fds[1], "ab", 2);
-                ssize_t n = send(fds[1], "U", 1, MSG_OOB); /* Unix: not in every kernel */
+                ssize_t n = raw_send(fds[1], "U", 1, MSG_OOB); /* Unix: not in every kernel */
                 assert_true(n == 1 || errno == EOPNOTSUPP);
                 kit_put(fds[1], "cdef", 4);
             } else {
@@ -387,7 +357,7 @@ static void short_reads_with_more_behind(struct kit *k)
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(sizeof(int));
                 memcpy(CMSG_DATA(c), &fds[1], sizeof(int));
-                assert_int_equal(sendmsg(fds[1], &msg, 0), 3);
+                assert_int_equal(raw_sendmsg(fds[1], &msg, 0), 3);
                 kit_put(fds[1], "def", 3);
             }
             int n = top_finish(&t);
@@ -399,10 +369,10 @@ static void short_reads_with_more_behind(struct kit *k)
                 top_recv(&t, k, fds[0], buf, sizeof(buf));
                 n = top_run(&t);
             }
-            recv(fds[0], buf, 1, MSG_OOB | MSG_DONTWAIT);
+            raw_recv(fds[0], buf, 1, MSG_OOB | MSG_DONTWAIT);
         }
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -415,7 +385,7 @@ static void nonblocking_descriptors(struct kit *k)
         char buf[16];
         struct top t;
         kit_pair((enum kit_family)f, fds);
-        assert_int_equal(fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK), 0);
+        assert_int_equal(raw_set_nonblock(fds[0], true), 0);
         top_recv(&t, k, fds[0], buf, sizeof(buf));
         top_start(&t);
         if (!k->block)
@@ -429,22 +399,21 @@ static void nonblocking_descriptors(struct kit *k)
         kit_put(fds[1], "abc", 3);
         assert_int_equal(top_finish(&t), 3);
         top_put(&t);
-        pthread_t thread;
-        struct slow slow = {.fd = fds[1]};
-        assert_int_equal(pthread_create(&thread, NULL, slow_reader, &slow), 0);
+        kit_reader_start(&slow, k, fds[1]);
         top_send(&t, k, fds[0], big, sizeof(big));
         assert_int_equal(top_run(&t), sizeof(big));
-        shutdown(fds[0], SHUT_WR);
-        pthread_join(thread, NULL);
+        raw_shutdown(fds[0], SHUT_WR);
+        kit_reader_join(&slow);
         assert_int_equal(slow.len, sizeof(big));
         assert_true(kit_is_nonblock(fds[0]));
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
     int p[2];
     char buf[4];
     struct top t;
-    assert_int_equal(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(raw_pipe(p), 0);
+    assert_int_equal(raw_set_nonblock(p[0], true) | raw_set_nonblock(p[1], true), 0);
     top_read(&t, k, p[0], buf, sizeof(buf));
     top_start(&t);
     if (!k->block)
@@ -452,7 +421,7 @@ static void nonblocking_descriptors(struct kit *k)
     kit_put(p[1], "p", 1);
     assert_int_equal(top_finish(&t), 1);
     kit_close_fd(k, p[0]);
-    close(p[1]);
+    raw_close(p[1]);
 }
 
 const struct driver_test driver_tests_io[] = {

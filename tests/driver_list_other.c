@@ -524,9 +524,9 @@ const struct driver_test driver_tests_other[] = {
     {"pipes", pipes, ON_ALL},
     {"full pipe", full_pipe, ON_ALL},
     {"broken pipe", broken_pipe, ON_ALL},
-    {"eventfds", eventfds, ON_ALL | ON_REAL},
+    {"eventfds", eventfds, ON_ALL | ON_REAL}, /* a simulated process has none */
     {"regular files", regular_files, ON_ALL},
-    {"terminals", terminals, ON_ALL | ON_REAL},
+    {"terminals", terminals, ON_ALL | ON_REAL}, /* nor one of these */
     {"bad descriptors", bad_descriptors, ON_ALL},
     {"multi recv", multi_recv, ON_LOOP},
     {"multi recv is bounded", multi_recv_is_bounded, ON_LOOP},

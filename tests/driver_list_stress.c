@@ -42,7 +42,7 @@ static void number_again(struct kit *k)
         if (dice & 64) /* readable when it is closed */
             kit_put(fds[1], "more", 4);
         if (dice & 128) { /* or at its end */
-            close(fds[1]);
+            raw_close(fds[1]);
             fds[1] = -1;
         }
         if (dice & 256 && fds[1] >= 0) { /* or not writable */
@@ -55,7 +55,7 @@ static void number_again(struct kit *k)
         if (dice & 512 && !k->block) /* with its events taken, or still to come */
             kit_turn(k);
         kit_close_fd(k, fds[0]);
-        close(fds[1]);
+        raw_close(fds[1]);
     }
 }
 
@@ -100,7 +100,7 @@ static void done_frees_and_submits(struct kit *k)
     top_start(first);
     kit_until(k, &c.over);
     kit_close_fd(k, fds[0]);
-    close(fds[1]);
+    raw_close(fds[1]);
 }
 
 struct field {
@@ -127,7 +127,7 @@ static void replace(struct top *t)
         return;
     }
     kit_close_fd(f->k, f->fds[i][0]);
-    close(f->fds[i][1]);
+    raw_close(f->fds[i][1]);
     kit_pair(KIT_PAIR, f->fds[i]);
     top_recv(r, f->k, f->fds[i][0], &f->buf[i], 1);
     top_start(r);
@@ -164,7 +164,7 @@ static void done_closes_others(struct kit *k)
                 assert_true(t[i].op.res == 1 || t[i].op.res == -ECANCELED);
             }
             kit_close_fd(k, fds[i][0]);
-            close(fds[i][1]);
+            raw_close(fds[i][1]);
         }
     }
 }
@@ -199,7 +199,7 @@ static void many(struct kit *k)
         assert_int_equal(buf[i], i % 3 ? (char)i : 0);
         assert_int_equal(t[i].results, 1);
         kit_close_fd(k, fds[i][0]);
-        close(fds[i][1]);
+        raw_close(fds[i][1]);
     }
     free(t);
     free(fds);
@@ -229,7 +229,7 @@ static void many_in_one_turn(struct kit *k)
         assert_int_equal(t[i].results, 1);
     }
     kit_close_fd(k, fds[0]);
-    close(fds[1]);
+    raw_close(fds[1]);
     free(t);
 }
 

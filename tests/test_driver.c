@@ -20,11 +20,13 @@
 #include "base/base.h"
 #include "driver_kit.h"
 
-#define CASES_MAX 512
+#define CASES_MAX 1024
+#define SIM_SEEDS 4
 
 struct driver_case {
     const struct weft__driver *drv;
     const struct driver_test *test;
+    uint64_t seed;
     char name[80];
 };
 
@@ -36,35 +38,39 @@ static void run_case(void **state)
 {
     const struct driver_case *c = *state;
     struct kit k;
-    kit_open(&k, c->drv);
+    kit_open(&k, c->drv, c->seed);
     c->test->fn(&k);
     kit_close(&k);
 }
 
-static void add_cases(const struct weft__driver *drv, const struct driver_test *list)
+static void add_cases(const struct weft__driver *drv, const struct driver_test *list, uint64_t seed)
 {
     unsigned on = drv == &weft__driver_block ? ON_BLOCK : ON_LOOP;
     for (; list->fn != NULL; list++) {
-        if (!(list->on & on))
+        if (!(list->on & on) || ((list->on & ON_REAL) && drv == &weft__driver_sim))
             continue;
         WEFT__ASSERT(case_count < CASES_MAX);
         struct driver_case *c = &cases[case_count];
         c->drv = drv;
         c->test = list;
-        snprintf(c->name, sizeof(c->name), "%s: %s", drv->name, list->name);
+        c->seed = seed;
+        if (seed > 0)
+            snprintf(c->name, sizeof(c->name), "%s: %s (%d)", drv->name, list->name, (int)seed);
+        else
+            snprintf(c->name, sizeof(c->name), "%s: %s", drv->name, list->name);
         tests[case_count] = (struct CMUnitTest){c->name, run_case, NULL, NULL, c};
         case_count++;
     }
 }
 
-static void add_driver(const struct weft__driver *drv)
+static void add_driver(const struct weft__driver *drv, uint64_t seed)
 {
     static const struct driver_test *const lists[] = {
         driver_tests_io,     driver_tests_other, driver_tests_connect, driver_tests_poll,
         driver_tests_cancel, driver_tests_wait,  driver_tests_stress,  driver_tests_fault,
     };
     for (size_t i = 0; i < WEFT__ARRAY_LEN(lists); i++)
-        add_cases(drv, lists[i]);
+        add_cases(drv, lists[i], seed);
 }
 
 /* ---- choosing ---- */
@@ -206,11 +212,13 @@ int main(int argc, char **argv)
     const char *text = "";
     have_uring = weft__driver_uring.probe(&text) == 0;
     if (have_uring)
-        add_driver(&weft__driver_uring);
+        add_driver(&weft__driver_uring, 0);
     else
         printf("uring is left out: %s\n", text);
-    add_driver(&weft__driver_epoll);
-    add_driver(&weft__driver_block);
+    add_driver(&weft__driver_epoll, 0);
+    add_driver(&weft__driver_block, 0);
+    for (uint64_t seed = 1; seed <= SIM_SEEDS; seed++)
+        add_driver(&weft__driver_sim, seed);
     if (argc > 1) /* by hand: "epoll:*", "*accept*" */
         cmocka_set_test_filter(argv[1]);
     int failed = _cmocka_run_group_tests("drivers", tests, case_count, NULL, NULL);

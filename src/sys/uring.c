@@ -122,6 +122,16 @@ static bool try_cancel(struct uring_sys *s, struct weft__op *op)
     return true;
 }
 
+/*
+ * What a kernel thread carries out can miss the request: found at work it is only marked and woken
+ * (-EALREADY), and it may be about to look for room, and then to wait for it. So such requests are
+ * repeated, as those are that had no room, until the operation has ended.
+ */
+static bool may_miss_cancel(const struct weft__op *op)
+{
+    return op->kind == WEFT__OP_WRITE || (op->state & ASYNC);
+}
+
 static void uring_cancel(struct weft__sys *sys, struct weft__op *op)
 {
     struct uring_sys *s = self(sys);
@@ -134,7 +144,7 @@ static void uring_cancel(struct weft__sys *sys, struct weft__op *op)
     op->state |= CANCELLED;
     if (place == IN_QUEUED) {
         s->sweep = true;
-    } else if (!weft__queue_empty(&s->cancels) || !try_cancel(s, op)) {
+    } else if (!weft__queue_empty(&s->cancels) || !try_cancel(s, op) || may_miss_cancel(op)) {
         op->state |= CANCEL_LATER;
         weft__queue_push_back(&s->cancels, &op->link);
     }
@@ -155,14 +165,27 @@ static void drop_cancel(struct uring_sys *s, struct weft__op *op)
     op->state &= (uint8_t)~CANCEL_LATER;
 }
 
+static void send_cancels(struct uring_sys *s)
+{
+    struct weft__queue rest = s->cancels, again = {NULL, NULL};
+    struct weft__slink *l;
+    while ((l = rest.first) != NULL && try_cancel(s, op_of(l))) {
+        (void)weft__queue_pop_front(&rest);
+        if (may_miss_cancel(op_of(l)))
+            weft__queue_push_back(&again, l);
+        else
+            op_of(l)->state &= (uint8_t)~CANCEL_LATER;
+    }
+    weft__queue_splice_back(&rest, &again);
+    s->cancels = rest;
+}
+
 /* Sends what waits for room in the submission queue, requests to cancel first. */
 static void send_queued(struct uring_sys *s)
 {
     struct weft__slink *l;
-    while ((l = s->cancels.first) != NULL && try_cancel(s, op_of(l))) {
-        (void)weft__queue_pop_front(&s->cancels);
-        op_of(l)->state &= (uint8_t)~CANCEL_LATER;
-    }
+    if (WEFT__UNLIKELY(!weft__queue_empty(&s->cancels)))
+        send_cancels(s);
     if (s->sweep) {
         struct weft__queue rest = s->queued;
         weft__queue_init(&s->queued);

@@ -69,7 +69,7 @@ struct uring_sys {
     struct io_uring ring;
     struct weft__queue queued;  /* to be sent */
     struct weft__queue ended;   /* ended without the kernel, done not called yet */
-    struct weft__queue cancels; /* in the kernel, to be cancelled when the queue has room */
+    struct weft__queue cancels; /* in the kernel; requests to cancel them are to be sent (again) */
     int ends;                   /* in this wait */
     bool in_wait;
     bool stuck;    /* the kernel did not take entries; not asked again before the next wait */
