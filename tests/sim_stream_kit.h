@@ -22,7 +22,7 @@ struct duo {
     int (*client)(struct duo *d, struct weft_stream **s);
     struct weft_dial_options dial;
     int backlog;
-    bool may_fail;        /* the mains */
+    bool service;         /* the server's main may wait for ever */
     int64_t begun_ns;     /* out, of the world: before dial */
     int64_t connected_ns; /* dial came back */
     int64_t accepted_ns;
@@ -81,10 +81,10 @@ static inline void duo_link(struct duo *d, struct weft_link l)
 
 static inline void duo_open(struct duo *d, uint64_t seed, struct weft_link l)
 {
-    struct weft_sim_host_options o = {.may_fail = d->may_fail};
+    struct weft_sim_host_options o = {.service = d->service};
     sim_kit_open(&d->k, seed);
     assert_int_equal(weft_sim_host_with(d->k.sim, "server", &o, duo_server, d), 0);
-    assert_int_equal(weft_sim_host_with(d->k.sim, "client", &o, duo_client, d), 0);
+    assert_int_equal(weft_sim_host(d->k.sim, "client", duo_client, d), 0);
     duo_link(d, l);
 }
 
@@ -94,23 +94,44 @@ static inline void duo_close(struct duo *d)
     sim_kit_close(&d->k, 0);
 }
 
+/* Something that happens to the network or the server at a time of the world. */
+struct duo_event {
+    int64_t when_ns;
+    weft_sim_action fn; /* NULL: there is no more */
+};
+#define DUO_EVENTS 4
+
 /* All of it with each of a few seeds: a process is lazy or not by its seed. */
-static inline void duo_run(struct duo *d, struct weft_link l)
+static inline void duo_run_with(struct duo *d, struct weft_link l, const struct duo_event *events)
 {
     struct duo fresh = *d;
     for (uint64_t seed = 1; seed <= 6; seed++) {
         *d = fresh;
         duo_open(d, seed, l);
+        for (int i = 0; i < DUO_EVENTS && events[i].fn != NULL; i++)
+            assert_int_equal(weft_sim_at(d->k.sim, events[i].when_ns, events[i].fn, NULL), 0);
         duo_close(d);
     }
 }
 
-/* --- Actions --------------------------------------------------------------------------------- */
+static inline void duo_run(struct duo *d, struct weft_link l)
+{
+    static const struct duo_event nothing[DUO_EVENTS];
+    duo_run_with(d, l, nothing);
+}
+
+/* --- Events ---------------------------------------------------------------------------------- */
 
 static inline void duo_part(struct weft_sim *sim, void *arg)
 {
     (void)arg;
     CHECK_EQ(weft_sim_partition(sim, "server", "client"), 0);
+}
+
+static inline void duo_mute_server(struct weft_sim *sim, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_sim_partition_oneway(sim, "server", "client"), 0);
 }
 
 static inline void duo_heal(struct weft_sim *sim, void *arg)
@@ -131,11 +152,6 @@ static inline void duo_restart_server(struct weft_sim *sim, void *arg)
     CHECK_EQ(weft_sim_restart(sim, "server"), 0);
 }
 
-static inline void duo_at(struct duo *d, int64_t when_ns, weft_sim_action fn)
-{
-    assert_int_equal(weft_sim_at(d->k.sim, when_ns, fn, NULL), 0);
-}
-
 /* --- What ends do ---------------------------------------------------------------------------- */
 
 static inline int duo_nothing(struct duo *d, struct weft_stream **s)
@@ -143,6 +159,22 @@ static inline int duo_nothing(struct duo *d, struct weft_stream **s)
     (void)d;
     (void)s;
     return 0;
+}
+
+/* Writes until the kernel takes no more, and nothing changes that for a second. */
+static inline uint64_t duo_fill(int fd)
+{
+    static const char junk[100000];
+    uint64_t sum = 0;
+    for (int quiet = 0; quiet < 2;) {
+        ssize_t n = raw_send(fd, junk, sizeof junk, MSG_DONTWAIT);
+        CHECK(n > 0 || errno == EAGAIN);
+        sum += n > 0 ? (uint64_t)n : 0;
+        quiet = n > 0 ? 0 : quiet + 1;
+        if (n < 0)
+            CHECK_EQ(weft_sleep_ms(1000), 0);
+    }
+    return sum;
 }
 
 /* Reads until there is no more; counts into d->bytes. Returns 0 at the end, or the error. */

@@ -5,6 +5,12 @@
 #include <unistd.h>
 
 #include <weft/listener.h>
+#include <weft/sim.h>
+
+#include "sys/sim/world.h"
+
+#define SIM_SEEDS (KIT_SLOW ? 3 : 6)
+#define SIM_SPAN (INT64_C(3600) * 1000000000) /* nobody waits for it */
 
 /* --- Makers ---------------------------------------------------------------------------------- */
 
@@ -54,8 +60,11 @@ static const struct stream_maker makers[] = {
     {.name = "unix", .make = make_unix},
     {.name = "socketpair", .make = make_socketpair},
     {.name = "memory", .make = make_memory, .memory = true},
+    {.name = "link4", .make = make_tcp4, .tcp = true, .link = true},
+    {.name = "link6", .make = make_tcp6, .tcp = true, .link = true},
 };
 #define MAKERS (sizeof makers / sizeof makers[0])
+#define DRIVERS 4
 
 struct stream_pair stream_kit_pair(const struct stream_kit *k)
 {
@@ -94,12 +103,48 @@ static int body(void *arg)
     return 0;
 }
 
+size_t stream_kit_count_fds(void)
+{
+    const struct weft__proc *p = weft__sim_proc;
+    size_t n = kit_count_fds();
+    for (size_t i = 0; p != NULL && i < p->n_fds; i++)
+        n += p->fds[i] != NULL;
+    return n;
+}
+
+/* A way from the host to itself that is one, so that both ends can be in one task's hands. */
+static void add_link(struct weft_sim *sim)
+{
+    static const struct weft_link l = {
+        .latency_us = 5000, .jitter_us = 2000, .bytes_per_s = 64 << 20};
+    assert_int_equal(weft_sim_link(sim, "*", "*", &l), 0);
+}
+
+static void one_seed(struct run *r, uint64_t seed)
+{
+    struct weft_sim *sim = NULL;
+    struct weft_sim_options o = {.seed = seed};
+    assert_int_equal(weft_sim_open(&sim, &o), 0);
+    assert_int_equal(weft_sim_host(sim, "host", body, r), 0);
+    if (r->kit.maker->link)
+        add_link(sim);
+    int err = weft_sim_run(sim, SIM_SPAN);
+    if (err != 0)
+        print_error("seed %llu: %s\n", (unsigned long long)seed, weft_sim_failure(sim));
+    assert_int_equal(err, 0);
+    assert_true(weft_sim_host_ended(sim, "host", NULL));
+    assert_int_equal(weft_sim_close(&sim), 0); /* it tells of what was left open, too */
+}
+
 static void one(void **state)
 {
     struct run *r = *state;
     size_t fds = kit_count_fds();
     if (r->kit.driver == NULL) {
         body(r);
+    } else if (r->kit.sim) {
+        for (uint64_t seed = 1; seed <= SIM_SEEDS; seed++)
+            one_seed(r, seed);
     } else {
         struct weft_options o = {.driver = r->kit.driver};
         assert_int_equal(weft_run(&o, body, r), 0);
@@ -114,6 +159,8 @@ static bool usable(const struct stream_case *c, const struct stream_kit *k)
         return false;
     if ((c->needs & STREAM_KIT_SOCKET) && k->maker->memory)
         return false;
+    if (k->sim ? (c->needs & STREAM_KIT_REAL) != 0 : k->maker->link)
+        return false;
     return !(c->needs & STREAM_KIT_ONCE) || k->maker == &makers[0];
 }
 
@@ -125,7 +172,7 @@ static bool has_driver(const char *driver)
         return true;
     if (only != NULL && only[0] != '\0' && strcmp(only, driver) != 0)
         return false;
-    if (weft_run(&o, kit_nothing, NULL) != -ENOSYS)
+    if (strcmp(driver, "sim") == 0 || weft_run(&o, kit_nothing, NULL) != -ENOSYS)
         return true;
     print_message("not on %s: %s\n", driver, weft_error_detail());
     return false;
@@ -133,17 +180,19 @@ static bool has_driver(const char *driver)
 
 int stream_kit_main(const struct stream_case *cases, size_t n)
 {
-    static const char *const drivers[] = {"epoll", "uring", NULL};
+    static const char *const drivers[] = {"epoll", "uring", "sim", NULL};
     const char *only = getenv("STREAM_KIT_ONLY"); /* a part of the names of cases, for debugging */
-    size_t max = 3 * MAKERS * n, total = 0;
+    size_t max = DRIVERS * MAKERS * n, total = 0;
     struct CMUnitTest *tests = test_calloc(max, sizeof *tests);
     struct run *runs = test_calloc(max, sizeof *runs);
-    for (size_t d = 0; d < 3; d++) {
+    for (size_t d = 0; d < DRIVERS; d++) {
         if (!has_driver(drivers[d]))
             continue;
         for (size_t m = 0; m < MAKERS * n; m++) {
             struct run *r = &runs[total];
-            *r = (struct run){&cases[m / MAKERS], {&makers[m % MAKERS], drivers[d]}, ""};
+            *r = (struct run){.c = &cases[m / MAKERS],
+                              .kit = {.maker = &makers[m % MAKERS], .driver = drivers[d]}};
+            r->kit.sim = drivers[d] != NULL && strcmp(drivers[d], "sim") == 0;
             (void)snprintf(r->name, sizeof r->name, "%s, %s: %s", r->c->name,
                            drivers[d] != NULL ? drivers[d] : "threads", r->kit.maker->name);
             if (!usable(r->c, &r->kit) || (only != NULL && strstr(r->name, only) == NULL))

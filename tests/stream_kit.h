@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The conformance kit of streams: cases are run for every maker of a pair of connected streams,
- * in tasks on each loop driver and in plain threads, and must leave no descriptor behind.
+ * in tasks on each loop driver, in plain threads, and in the main task of a simulated host with
+ * several seeds; and must leave no descriptor behind.
  *
  * A case is written once. What it starts with stream_kit_go is a task in one world and a thread in
  * the other; there a stream is used by one thread at a time.
@@ -18,18 +19,21 @@ struct stream_maker {
     void (*make)(struct weft_stream **a, struct weft_stream **b);
     bool tcp;
     bool memory; /* no descriptor; only on a loop */
+    bool link;   /* bytes are on their way for some time: simulation only */
 };
 
 /* Where and on what a case runs. */
 struct stream_kit {
     const struct stream_maker *maker;
     const char *driver; /* NULL: plain threads */
+    bool sim;           /* driver is "sim" */
 };
 
 enum {
     STREAM_KIT_LOOP = 1,   /* needs tasks */
     STREAM_KIT_SOCKET = 2, /* needs a descriptor */
     STREAM_KIT_ONCE = 4,   /* with one maker is enough: TCP over IPv4 */
+    STREAM_KIT_REAL = 8,   /* says nothing of a simulation */
 };
 
 struct stream_case {
@@ -59,6 +63,9 @@ static inline bool stream_kit_on_loop(const struct stream_kit *k)
 {
     return k->driver != NULL;
 }
+
+/* Open descriptors, real and simulated ones. */
+size_t stream_kit_count_fds(void);
 
 /* Runs two bodies beside each other, each with one end, and wants 0 of both. Closes nothing. */
 void stream_kit_both(struct stream_pair *p, weft_fn fa, weft_fn fb);

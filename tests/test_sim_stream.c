@@ -18,6 +18,7 @@ static void handshake(void **state)
 static int client_is_told(struct duo *d, const char *endpoint)
 {
     struct weft_stream *s = NULL;
+    CHECK_EQ(weft_sleep_ms(100), 0);
     int64_t begin = now();
     int err = weft_dial(&s, endpoint, NULL, WEFT_NEVER);
     d->done_ns[0] = now() - begin;
@@ -61,6 +62,11 @@ static int sleeps(void *arg)
     return weft_sleep_ms(300000);
 }
 
+static void crash(struct weft_sim *sim, void *arg)
+{
+    CHECK_EQ(weft_sim_crash(sim, arg), 0);
+}
+
 /* A host that is up and does not listen, one without power, and addresses of nobody. */
 static void nobody_answers(void **state)
 {
@@ -82,7 +88,7 @@ static void nobody_answers(void **state)
             sim_kit_open(&d.k, seed);
             assert_int_equal(weft_sim_host(d.k.sim, "server", sleeps, NULL), 0);
             assert_int_equal(weft_sim_host(d.k.sim, "down", sleeps, NULL), 0);
-            assert_int_equal(weft_sim_crash(d.k.sim, "down"), 0);
+            assert_int_equal(weft_sim_at(d.k.sim, MILLI, crash, "down"), 0);
             assert_int_equal(weft_sim_host(d.k.sim, "client", cases[i].main, &d), 0);
             duo_link(&d, (struct weft_link){0});
             duo_close(&d);
@@ -197,29 +203,13 @@ static void bandwidth(void **state)
 
 /* --- Windows --------------------------------------------------------------------------------- */
 
-/* Until the kernel takes no more, and nothing changes that for a second. */
-static uint64_t fill(int fd)
-{
-    static const char junk[100000];
-    uint64_t sum = 0;
-    for (int quiet = 0; quiet < 2;) {
-        ssize_t n = raw_send(fd, junk, sizeof junk, MSG_DONTWAIT);
-        CHECK(n > 0 || errno == EAGAIN);
-        sum += n > 0 ? (uint64_t)n : 0;
-        quiet = n > 0 ? 0 : quiet + 1;
-        if (n < 0)
-            CHECK_EQ(weft_sleep_ms(1000), 0);
-    }
-    return sum;
-}
-
 static int writes_against_a_wall(struct duo *d, struct weft_stream **s)
 {
     int fd = weft_stream_fd(*s), sndbuf = 0, rcvbuf = 0;
     socklen_t len = sizeof sndbuf;
     CHECK_EQ(raw_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, &len), 0);
     CHECK_EQ(raw_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len), 0); /* the peer's, too */
-    uint64_t stuck = fill(fd);
+    uint64_t stuck = duo_fill(fd);
     CHECK_EQ(stuck, sndbuf + rcvbuf);
     d->result = 1; /* now the server reads */
     CHECK_EQ(weft_poll(fd, POLLOUT, weft_after_s(10)), POLLOUT);

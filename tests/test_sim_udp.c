@@ -175,8 +175,14 @@ static void refused(void **state)
     assert_int_equal(udp_send(n.p[0], here, NULL, 0, "x", 1), 1);
     assert_int_equal(udp_send(n.p[0], here, NULL, 0, "x", 1), -ECONNREFUSED);
 
-    /* A machine that is down says nothing. */
+    /* A machine on which the program has ended refuses, one without power says nothing. */
+    weft__proc_close(n.p[1]);
+    assert_int_equal(udp_send(n.p[0], u, NULL, 0, "x", 1), 1);
+    net_run(&n);
+    assert_int_equal(udp_recv(n.p[0], u, &c, 1, 0), -ECONNREFUSED);
+    assert_int_equal(weft__proc_open(&n.p[1], n.h[1]), 0);
     uint64_t dropped = n.w->stats.dropped;
+    weft__proc_crash(n.p[1]);
     weft__proc_close(n.p[1]);
     n.p[1] = NULL;
     assert_int_equal(udp_send(n.p[0], u, NULL, 0, "x", 1), 1);

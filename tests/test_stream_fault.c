@@ -145,7 +145,7 @@ static void allocations(const struct stream_kit *k)
 {
     uint64_t n = 1;
     CHECK_EQ(converse(k), 0);
-    size_t fds = kit_count_fds();
+    size_t fds = stream_kit_count_fds();
     for (; n < 500; n++) {
         weft__alloc_fail_at(n);
         uint64_t before = weft__alloc_count();
@@ -153,7 +153,7 @@ static void allocations(const struct stream_kit *k)
         uint64_t asked = weft__alloc_count() - before;
         weft__alloc_fail_at(0);
         weft__alloc_hooks = false;
-        CHECK_EQ(kit_count_fds(), fds);
+        CHECK_EQ(stream_kit_count_fds(), fds);
         if (asked < n) {
             CHECK_EQ(err, 0);
             break;
@@ -166,7 +166,7 @@ static void calls(const struct stream_kit *k)
 {
     static const int errors[] = {ENOBUFS, ECONNRESET};
     CHECK_EQ(converse(k), 0);
-    size_t fds = kit_count_fds();
+    size_t fds = stream_kit_count_fds();
     for (size_t i = 0; i < 2; i++) {
         uint64_t n = 1, max = KIT_SLOW ? 60 : 400;
         for (; n < max; n++) {
@@ -174,7 +174,7 @@ static void calls(const struct stream_kit *k)
             int err = converse(k);
             uint64_t passed = weft__fault_count();
             weft__fault_at(0, 0);
-            CHECK_EQ(kit_count_fds(), fds);
+            CHECK_EQ(stream_kit_count_fds(), fds);
             if (passed < n) {
                 CHECK_EQ(err, 0);
                 break;

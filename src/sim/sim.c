@@ -213,33 +213,43 @@ unsigned weft_sim_incarnation(void)
     return weft__sim_proc != NULL ? weft__sim_proc->incarnation : 0;
 }
 
+/* The one that is meant by NULL, from inside. */
+static const struct weft_sim *meant(const struct weft_sim *sim)
+{
+    return sim != NULL ? sim : weft__sim_running;
+}
+
 const char *weft_sim_failure(const struct weft_sim *sim)
 {
+    sim = meant(sim);
     return sim->code < 0 ? sim->sentence : "";
 }
 
 uint64_t weft_sim_seed(const struct weft_sim *sim)
 {
-    return sim->world->seed;
+    return meant(sim)->world->seed;
 }
 
 int64_t weft_sim_now_ns(const struct weft_sim *sim)
 {
-    return sim->world->now_ns;
+    return meant(sim)->world->now_ns;
 }
 
 uint64_t weft_sim_random(struct weft_sim *sim)
 {
+    sim = sim != NULL ? sim : weft__sim_running;
     return weft__random_next(sim->random);
 }
 
 uint64_t weft_sim_hash(const struct weft_sim *sim)
 {
+    sim = meant(sim);
     return sim->world->hash ^ sim->turn_hash;
 }
 
 void weft_sim_stats(const struct weft_sim *sim, struct weft_sim_stats *ret)
 {
+    sim = meant(sim);
     const struct weft__world_stats *s = &sim->world->stats;
     *ret = (struct weft_sim_stats){
         .steps = sim->steps,

@@ -292,15 +292,16 @@ static void again_in(struct weft__sock *s, enum phase phase, int64_t when_ns)
     (void)weft__event_set(s->desc.world, &s->timer, when_ns); /* its room is reserved */
 }
 
-/* No answer: once more after 1, 2, 4 ... s. */
+/* No answer: once more 1, 2, 4 ... s after the last one left. */
 static void later(struct weft__sock *s)
 {
-    again_in(s, AGAIN, s->desc.world->now_ns + (SECOND << s->tries));
+    again_in(s, AGAIN, s->syn_ns + (SECOND << s->tries));
 }
 
 static void send_syn(struct weft__sock *s)
 {
     int64_t at = weft__path_send(s->out, SYN_BYTES);
+    s->syn_ns = s->desc.world->now_ns;
     if (at >= 0) {
         again_in(s, SYN, at);
         return;
@@ -329,8 +330,8 @@ static void syn_arrives(struct weft__sock *s)
 {
     struct weft__host *to = s->out->to;
     struct weft__sock *listener = listener_at(to->proc, s);
-    if (to->proc == NULL)
-        later(s); /* the machine is down */
+    if (to->dark)
+        later(s);
     else if (listener == NULL)
         answer(s, REFUSED);
     else if (backlog_full(listener->backlog))
@@ -342,9 +343,18 @@ static void syn_arrives(struct weft__sock *s)
 static void answer_arrives(struct weft__sock *s)
 {
     struct weft__world *w = s->desc.world;
-    struct weft__sock *listener = listener_at(s->out->to->proc, s);
+    const struct weft__host *to = s->out->to;
+    struct weft__sock *listener = listener_at(to->proc, s);
+    if (to->dark) { /* without power meanwhile, so nobody is there to take the last step */
+        later(s);
+        return;
+    }
     if (listener == NULL) { /* gone meanwhile */
         failed(s, -ECONNREFUSED);
+        return;
+    }
+    if (backlog_full(listener->backlog)) { /* filled by others whose SYN came with this one */
+        later(s);
         return;
     }
     struct weft__sock *a = arrive_at(listener, s);
@@ -356,7 +366,7 @@ static void answer_arrives(struct weft__sock *s)
                 weft__sa_port(&s->local.sa), weft__sa_port(&s->remote.sa), 0, 0);
     int64_t at = weft__path_send(s->out, SYN_BYTES);
     again_in(a, ACK, at >= 0 ? at : w->now_ns + SECOND);
-    s->timer.fn = NULL;
+    weft__sock_keepalive(s);
     weft__sock_push(s);
     weft__desc_wake(&s->desc);
 }
@@ -478,6 +488,7 @@ static int connect_tcp(struct weft__sock *s, const struct sockaddr *sa, socklen_
         if (err == -EAGAIN) {
             s->out = weft__path_get(p->world, p->host, to);
             s->in = s->out;
+            s->syn_ns = p->world->now_ns;
             later(s);
             err = 0;
         }
@@ -491,6 +502,7 @@ int weft__sock_connect_begin(struct weft__sock *s, const struct sockaddr *sa, so
 {
     if (s->pipe_in || s->pipe_out)
         return -ENOTSOCK;
+    s->error = 0; /* of an attempt before, which nobody asked about */
     int err = s->domain == AF_UNIX ? connect_unix(s, sa, len) : connect_tcp(s, sa, len);
     if (err < 0 && s->state == WEFT__SOCK_CONNECTING)
         s->state = WEFT__SOCK_FRESH;

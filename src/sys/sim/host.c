@@ -206,6 +206,7 @@ int weft__proc_open(struct weft__proc **ret, struct weft__host *h)
                                      ((uint64_t)p->incarnation << 48));
     weft__list_push_back(&w->procs, &p->link);
     h->proc = p;
+    h->dark = false;
     *ret = p;
     return 0;
 }
@@ -248,6 +249,7 @@ void weft__proc_crash(struct weft__proc *p)
     weft__trace(p->world, h, NULL, "crashes", 0, 0, 0, 0);
     p->ghost = true;
     h->proc = NULL;
+    h->dark = true;
     weft__sim_cancel_all(p);
     drop_descriptors(p, true);
     weft__disk_crash(h);

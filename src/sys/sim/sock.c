@@ -173,6 +173,8 @@ static ssize_t sock_recv(struct weft__sock *s, struct iovec *iov, size_t n, int 
         return -ENOTCONN;
     if (s->pipe_out)
         return -EBADF;
+    if (flags & MSG_OOB)
+        return -EINVAL; /* no byte is ever urgent */
     for (size_t i = 0; i < n; i++)
         room += iov[i].iov_len;
     if (s->rx.bytes > 0) {
@@ -259,12 +261,16 @@ static int write_error(struct weft__sock *s)
     return s->state == WEFT__SOCK_DEAD || s->fin_sent ? -EPIPE : 0;
 }
 
-/* Part of it, or -EAGAIN. */
+/* Part of it, or -EAGAIN. rights (NULL: none) is emptied when they are on their way, also where an
+ * error is returned then. */
 static ssize_t sock_send(struct weft__sock *s, const struct iovec *iov, size_t n_iov, size_t skip,
-                         struct weft__desc **rights, uint8_t n_rights)
+                         struct weft__taken *rights)
 {
+    struct weft__taken none = {0};
     size_t total = 0;
     int err = write_error(s);
+    if (rights == NULL)
+        rights = &none;
     if (err < 0)
         return err;
     for (size_t i = 0; i < n_iov; i++)
@@ -274,7 +280,11 @@ static ssize_t sock_send(struct weft__sock *s, const struct iovec *iov, size_t n
     if (weft__sock_room(s) == 0 ||
         (s->pipe_out && total - skip <= PIPE_BUF && weft__sock_room(s) < total - skip))
         return -EAGAIN;
-    ssize_t n = weft__sock_write(s, iov, n_iov, skip, rights, n_rights);
+    ssize_t n = weft__sock_write(s, iov, n_iov, skip, rights->rights, rights->n_rights);
+    if (n > 0) {
+        rights->rights = NULL;
+        rights->n_rights = 0;
+    }
     if (n > 0 && s->state == WEFT__SOCK_DEAD) { /* within a host the other end is known to be gone
                                                  */
         err = s->domain == AF_UNIX ? take_error(s) : 0;
@@ -287,14 +297,14 @@ void weft__sim_write_number(struct weft__desc *d, int number)
 {
     struct iovec iov = {.iov_base = &number, .iov_len = sizeof number};
     if (d->cls == &weft__sock_class && weft__sock_room(weft__sock_of(d)) >= sizeof number)
-        (void)sock_send(weft__sock_of(d), &iov, 1, 0, NULL, 0);
+        (void)sock_send(weft__sock_of(d), &iov, 1, 0, NULL);
 }
 
 static enum weft__sim_tried attempt_send(struct weft__sock *s, struct weft__op *op)
 {
     struct iovec iov = {.iov_base = op->u.io.buf, .iov_len = op->u.io.len};
     do {
-        ssize_t n = sock_send(s, &iov, 1, op->moved, NULL, 0);
+        ssize_t n = sock_send(s, &iov, 1, op->moved, NULL);
         if (n < 0)
             return ended(op, n);
         op->moved += (uint32_t)n;
@@ -318,7 +328,7 @@ static enum weft__sim_tried attempt_write(struct weft__sock *s, struct weft__op 
         iov = &one;
         n_iov = 1;
     }
-    return ended(op, sock_send(s, iov, n_iov, 0, NULL, 0));
+    return ended(op, sock_send(s, iov, n_iov, 0, NULL));
 }
 
 static enum weft__sim_tried sock_attempt(struct weft__desc *d, struct weft__op *op)
@@ -355,7 +365,7 @@ static short sock_ready(struct weft__desc *d)
     if (s->state == WEFT__SOCK_CONNECTING)
         return 0;
     if (s->state == WEFT__SOCK_FRESH)
-        return POLLOUT | POLLHUP;
+        return (short)(POLLOUT | POLLHUP | (s->error != 0 ? POLLERR : 0));
     bool dead = s->state == WEFT__SOCK_DEAD;
     bool gone = s->domain == AF_UNIX && s->peer == NULL;
     if (s->pipe_in)
@@ -409,13 +419,14 @@ static ssize_t sock_send_now(struct weft__desc *d, const struct msghdr *msg, int
 {
     struct weft__sock *s = weft__sock_of(d);
     struct weft__taken rights = {0};
-    (void)flags;
     if (s->pipe_in || s->pipe_out)
         return -ENOTSOCK;
+    if (flags & MSG_OOB)
+        return -EOPNOTSUPP;
     int err = s->domain == AF_UNIX ? rights_of(d->proc, msg, &rights.rights, &rights.n_rights) : 0;
     ssize_t n = err;
     if (err == 0)
-        n = sock_send(s, msg->msg_iov, msg->msg_iovlen, 0, rights.rights, rights.n_rights);
+        n = sock_send(s, msg->msg_iov, msg->msg_iovlen, 0, &rights);
     if (n <= 0)
         drop_rights(&rights);
     return n;

@@ -69,6 +69,8 @@ struct weft__sock {
     int64_t last_arrive_ns; /* of what was sent last */
     int64_t lost_since_ns; /* when the first segment was lost that has not arrived since; 0: none */
     int64_t rto_ns;
+    int64_t syn_ns;               /* when the last SYN left */
+    int64_t window_lost_ns;       /* since then window updates have been lost */
     struct weft__event arrive;    /* the head of flight arrives, or is sent again */
     struct weft__event window;    /* a window update arrives at the peer */
     struct weft__event timer;     /* handshake; later keep-alive */
@@ -146,8 +148,6 @@ void weft__sock_fail(struct weft__sock *s, int error);
 /* Drops what a host that has no power any more cannot send (again); what is on its way goes on. */
 void weft__sock_crash(struct weft__sock *s);
 void weft__segs_drop(struct weft__segs *q);
-/* (Re)starts keep-alive as the options say. */
-void weft__sock_keepalive(struct weft__sock *s);
 
 /* --- Connections (connect.c) ----------------------------------------------------------------- */
 
@@ -167,5 +167,7 @@ void weft__sock_handshake_due(struct weft__event *e);
 
 int weft__sock_set(struct weft__desc *d, int level, int name, const void *value, socklen_t len);
 int weft__sock_get(struct weft__desc *d, int level, int name, void *value, socklen_t *len);
+/* (Re)starts keep-alive as the options say. */
+void weft__sock_keepalive(struct weft__sock *s);
 
 #endif

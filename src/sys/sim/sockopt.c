@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Options of simulated stream sockets: those of socket(7), tcp(7), ip(7), ipv6(7) that programs
- * set. What has no meaning here is refused with -ENOPROTOOPT, not ignored (floor 1).
+ * set, and the keep-alive that some of them are about. What has no meaning here is refused with
+ * -ENOPROTOOPT, not ignored (floor 1).
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -11,6 +12,44 @@
 #include "sys/sim/sock.h"
 
 #define BUFFER_MIN 4608
+
+/* --- Keep-alive ------------------------------------------------------------------------------- */
+
+static void keepalive_due(struct weft__event *e)
+{
+    struct weft__sock *s = WEFT__CONTAINER_OF(e, struct weft__sock, timer);
+    weft__path_refresh(s->out);
+    weft__path_refresh(s->in);
+    if (s->out->cut || s->in->cut || s->out->to->dark) {
+        if (s->tries++ >= s->keep_count)
+            weft__sock_fail(s, -ETIMEDOUT);
+        else
+            (void)weft__event_set(s->desc.world, &s->timer,
+                                  s->desc.world->now_ns + s->keep_interval_s * INT64_C(1000000000));
+        return;
+    }
+    if (s->peer == NULL || s->peer->desc.crashed) {
+        weft__sock_fail(s, -ECONNRESET);
+        return;
+    }
+    weft__sock_keepalive(s);
+}
+
+void weft__sock_keepalive(struct weft__sock *s)
+{
+    if (s->state != WEFT__SOCK_CONNECTED || s->out == NULL)
+        return;
+    s->tries = 0;
+    if (!s->keepalive) {
+        weft__event_del(s->desc.world, &s->timer);
+        return;
+    }
+    s->timer.fn = keepalive_due;
+    (void)weft__event_set(s->desc.world, &s->timer,
+                          s->desc.world->now_ns + s->keep_idle_s * INT64_C(1000000000));
+}
+
+/* --- Setting ---------------------------------------------------------------------------------- */
 
 static int buffer_size(int value, uint32_t *to)
 {
@@ -119,6 +158,8 @@ int weft__sock_set(struct weft__desc *d, int level, int name, const void *value,
         return 0; /* ports are chosen at connect in any case */
     return -ENOPROTOOPT;
 }
+
+/* --- Asking ----------------------------------------------------------------------------------- */
 
 static int get_socket(struct weft__sock *s, int name, int *value)
 {

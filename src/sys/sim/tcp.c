@@ -208,7 +208,7 @@ static void take_in(struct weft__sock *s, struct weft__seg *g)
 static void meet_nobody(struct weft__sock *s)
 {
     struct weft__seg *g = s->flight.first;
-    bool up = s->out->to->proc != NULL;
+    bool up = !s->out->to->dark;
     if (g->bounced) {
         weft__sock_fail(s, s->fin_arrived ? -EPIPE : -ECONNRESET);
         return;
@@ -288,7 +288,7 @@ static void arrive_due(struct weft__event *e)
         }
         if (g->arrive_ns > w->now_ns)
             break;
-        if (s->peer == NULL || s->peer->desc.crashed) {
+        if (s->peer == NULL || s->peer->desc.crashed || s->peer->state == WEFT__SOCK_DEAD) {
             meet_nobody(s);
             continue;
         }
@@ -443,6 +443,8 @@ static void send_window(struct weft__sock *s)
 {
     struct weft__world *w = s->desc.world;
     int64_t at = weft__path_send(s->out, HEADER_BYTES);
+    if (at < 0 && !s->window_lost)
+        s->window_lost_ns = w->now_ns;
     s->window_lost = at < 0;
     w->stats.dropped += at < 0;
     (void)weft__event_set(w, &s->window, at < 0 ? w->now_ns + RTO_MIN_NS : at);
@@ -452,10 +454,16 @@ static void window_due(struct weft__event *e)
 {
     struct weft__sock *s = WEFT__CONTAINER_OF(e, struct weft__sock, window);
     struct weft__sock *peer = s->peer;
-    if (peer == NULL)
+    if (peer == NULL || peer->state != WEFT__SOCK_CONNECTED)
         return;
     if (s->window_lost) {
-        send_window(s);
+        /* The peer, whose window is closed, asks for it again and again, and gives up as ever. */
+        if (s->desc.world->now_ns - s->window_lost_ns < give_up_ns(peer)) {
+            send_window(s);
+        } else {
+            weft__sock_fail(peer, -ETIMEDOUT);
+            weft__sock_check(peer);
+        }
         return;
     }
     peer->credit += s->reported;
@@ -495,43 +503,6 @@ void weft__sock_events(struct weft__sock *s)
 {
     s->arrive.fn = arrive_due;
     s->window.fn = window_due;
-}
-
-/* --- Keep-alive ------------------------------------------------------------------------------ */
-
-static void keepalive_due(struct weft__event *e)
-{
-    struct weft__sock *s = WEFT__CONTAINER_OF(e, struct weft__sock, timer);
-    bool up = s->out->to->proc != NULL;
-    weft__path_refresh(s->out);
-    weft__path_refresh(s->in);
-    if (s->out->cut || s->in->cut || !up) {
-        if (s->tries++ >= s->keep_count)
-            weft__sock_fail(s, -ETIMEDOUT);
-        else
-            (void)weft__event_set(s->desc.world, &s->timer,
-                                  s->desc.world->now_ns + s->keep_interval_s * INT64_C(1000000000));
-        return;
-    }
-    if (s->peer == NULL || s->peer->desc.crashed) {
-        weft__sock_fail(s, -ECONNRESET);
-        return;
-    }
-    weft__sock_keepalive(s);
-}
-
-void weft__sock_keepalive(struct weft__sock *s)
-{
-    if (s->state != WEFT__SOCK_CONNECTED || s->out == NULL)
-        return;
-    s->tries = 0;
-    if (!s->keepalive) {
-        weft__event_del(s->desc.world, &s->timer);
-        return;
-    }
-    s->timer.fn = keepalive_due;
-    (void)weft__event_set(s->desc.world, &s->timer,
-                          s->desc.world->now_ns + s->keep_idle_s * INT64_C(1000000000));
 }
 
 /* --- Out of rx -------------------------------------------------------------------------------- */

@@ -89,13 +89,14 @@ static void arrive(struct weft__dgram *d)
 {
     struct weft__proc *p = d->path->to->proc;
     struct weft__port *port;
-    if (p == NULL) {
+    if (p == NULL && (d->path->to->dark || d->refused || is_group(&d->to))) {
         weft__udp_drop(d, "udp %" PRIi64 " > %" PRIi64 ": %" PRIi64 " bytes: the host is down");
     } else if (d->refused) {
         arrive_refusal(d, p);
     } else if (is_group(&d->to)) {
         arrive_group(d, p);
-    } else if ((port = weft__port_find(p, IPPROTO_UDP, &d->to.sa, &d->from.sa)) != NULL) {
+    } else if (p != NULL &&
+               (port = weft__port_find(p, IPPROTO_UDP, &d->to.sa, &d->from.sa)) != NULL) {
         weft__udp_enqueue(of_port(port), d);
     } else {
         send_refusal(d);

@@ -161,6 +161,7 @@ struct weft__host {
     struct in6_addr address6;
     struct weft__proc *proc; /* NULL: down */
     bool paused;
+    bool dark; /* without power: silent, where one without a process refuses and resets */
     uint32_t incarnations;
     int64_t drift_ppm; /* its clocks run so much faster */
     int64_t clock_ns;  /* of its monotonic clock at `clock_at_ns` of the world's */
