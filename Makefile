@@ -5,7 +5,8 @@
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
 #   make sim        the simulations, over SEEDS seeds each (default 300), JOBS side by side
 #   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
-#   make bench      the small operations, then the matrix beside the peers (ARGS="..." for bench/run)
+#   make bench      the small operations, the simulation, then the matrix beside the peers
+#                   (ARGS="..." for bench/run)
 #   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
 #   make fuzz       the fuzzers, SECONDS_EACH long (default 60)
 #   make format     lay out all C files by .clang-format
@@ -43,6 +44,7 @@ bench:
 	@tools/install-packages.sh bench
 	@tools/build.sh $(BUILD) -Dtests=disabled -Dbench=true
 	@-$(BUILD)/bench/micro
+	@-$(BUILD)/bench/sim
 	@bench/run $(ARGS)
 
 install:

@@ -250,13 +250,30 @@ class Examples(harness.Case):
                     self.assertEqual(status, 1)
                     self.assertRegex(out, r"^\d+ primes\n$")
 
+    def test_11_reconnect(self):
+        for driver in self.each():
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.settimeout(PATIENCE)
+                port = listener.getsockname()[1]
+                with Example("11_reconnect", f"tcp://127.0.0.1:{port}", driver=driver) as program:
+                    for _ in range(2):
+                        sock, _address = listener.accept()
+                        with sock:
+                            sock.settimeout(PATIENCE)
+                            self.assertEqual(program.line(), "connected")
+                            self.assertEqual(line(sock), b"hello\n")
+                            sock.sendall(b"you\n")
+                            self.assertEqual(program.line(), "heard you")
+                        self.assertRegex(program.line(), r"^down: .*; again in \d+ ms$")
+                    self.assertEqual(program.finish(), 0)
+
 
 class Sources(harness.Case):
     """What is promised of the files."""
 
     def test_each_is_short_and_numbered(self):
         files = sorted((ROOT / "examples").glob("*.c"))
-        self.assertEqual([path.name[:3] for path in files], [f"{i:02}_" for i in range(1, 11)])
+        self.assertEqual([path.name[:3] for path in files], [f"{i:02}_" for i in range(1, 12)])
         for path in files:
             self.assertLess(len(path.read_text().splitlines()), 60, path.name)
 

@@ -24,7 +24,8 @@
         }                                                                                          \
     } while (0)
 
-/* From low to high, both may come. */
+/* From low to high, both may come. One draw a statement: of two in one expression C does not say
+ * which is first, and compilers differ. */
 static inline int64_t pick(struct weft_sim *sim, int64_t low, int64_t high)
 {
     return low + (int64_t)(weft_sim_random(sim) % (uint64_t)(high - low + 1));
@@ -53,9 +54,10 @@ static inline void service(struct weft_sim *sim, const char *name, weft_fn main,
 /* Between all hosts: up to 5 ms there and as much jitter, now and then a loss. */
 static inline void rough_links(struct weft_sim *sim)
 {
-    struct weft_link l = {.latency_us = pick(sim, 100, 5000),
-                          .jitter_us = pick(sim, 0, 5000),
-                          .loss = one_in(sim, 2) ? (double)pick(sim, 1, 50) / 1000 : 0};
+    struct weft_link l = {0};
+    l.latency_us = pick(sim, 100, 5000);
+    l.jitter_us = pick(sim, 0, 5000);
+    l.loss = one_in(sim, 2) ? (double)pick(sim, 1, 50) / 1000 : 0;
     MUST(weft_sim_link(sim, "*", "*", &l));
 }
 

@@ -14,8 +14,7 @@
 #define SOCKET_BUFFERS (2 * 128 * 1024) /* of sender and receiver */
 #define SLACK (2 * 64 * 1024)           /* buffers of a read under way */
 /* Of both streams, both channels, and what a task holds in its hand. */
-#define UNDER_WAY_MAX                                                                              \
-    ((2 * (WRITE_BUFFER + SOCKET_BUFFERS + SLACK)) / ITEM_SIZE + 2 * CHANNEL + 8)
+#define UNDER_WAY_MAX ((2 * (WRITE_BUFFER + SOCKET_BUFFERS + SLACK)) / ITEM_SIZE + 2 * CHANNEL + 8)
 
 struct item {
     uint32_t number;
@@ -197,10 +196,11 @@ int main(void)
     MUST(weft_sim_host(sim, "producer", producer, NULL));
     MUST(weft_sim_host(sim, "relay", relay, NULL));
     MUST(weft_sim_host(sim, "consumer", consumer, NULL));
-    struct weft_link l = {.latency_us = pick(sim, 100, 5000),
-                          .jitter_us = pick(sim, 0, 3000),
-                          .loss = one_in(sim, 2) ? 0.01 : 0,
-                          .bytes_per_s = one_in(sim, 2) ? pick(sim, 100000, 10000000) : 0};
+    struct weft_link l = {0};
+    l.latency_us = pick(sim, 100, 5000);
+    l.jitter_us = pick(sim, 0, 3000);
+    l.loss = one_in(sim, 2) ? 0.01 : 0;
+    l.bytes_per_s = one_in(sim, 2) ? pick(sim, 100000, 10000000) : 0;
     MUST(weft_sim_link(sim, "*", "*", &l));
     MUST(weft_sim_faults(sim, "*", &(struct weft_sim_faults){.short_io = 0.05, .again = 0.05}));
     int64_t when = weft_ms(pick(sim, 0, 1000));

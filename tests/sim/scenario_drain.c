@@ -20,12 +20,12 @@ static struct {
     struct weft_sim *sim;
     enum weft_model model;
     int64_t drain_ms[DRAINS + 1];
-    bool faults;         /* memory and descriptors run out now and then */
-    int live;            /* connections of the server, as its handlers see it */
-    uint64_t taken;      /* requests that a handler has read */
-    uint64_t answered;   /* answers that a client has read */
-    bool cut_off;        /* a drain was too short for somebody */
-    int ended[CLIENTS];  /* requests that a client has an answer to */
+    bool faults;        /* memory and descriptors run out now and then */
+    int live;           /* connections of the server, as its handlers see it */
+    uint64_t taken;     /* requests that a handler has read */
+    uint64_t answered;  /* answers that a client has read */
+    bool cut_off;       /* a drain was too short for somebody */
+    int ended[CLIENTS]; /* requests that a client has an answer to */
     int drains;
 } all;
 
@@ -108,7 +108,10 @@ static int serve(void)
     if (err == 0)
         err = weft_signals_wait(signals, WEFT_NEVER);
     if (err > 0) {
-        err = weft_server_drain(s, weft_after_ms(all.drain_ms[all.drains]));
+        weft_deadline d = weft_after_ms(all.drain_ms[all.drains]);
+        err = weft_server_drain(s, d);
+        if (err == -ETIMEDOUT && weft_left_ns(d) > 0)
+            return weft_sim_fail(NULL, "the drain cuts somebody off before its time");
         all.cut_off = all.cut_off || err == -ETIMEDOUT;
         err = err == -ETIMEDOUT ? 0 : err;
         weft_server_stats_mt(s, &stats);
@@ -233,14 +236,12 @@ int main(void)
     }
     rough_links(sim);
     all.faults = one_in(sim, 2);
-    MUST(weft_sim_faults(sim, "*",
-                         &(struct weft_sim_faults){.short_io = 0.05, .again = 0.05}));
+    MUST(weft_sim_faults(sim, "*", &(struct weft_sim_faults){.short_io = 0.05, .again = 0.05}));
     if (all.faults)
-        MUST(weft_sim_faults(sim, "*",
-                             &(struct weft_sim_faults){.short_io = 0.05,
-                                                       .again = 0.05,
-                                                       .no_files = 0.01,
-                                                       .no_memory = 0.01}));
+        MUST(weft_sim_faults(
+            sim, "*",
+            &(struct weft_sim_faults){
+                .short_io = 0.05, .again = 0.05, .no_files = 0.01, .no_memory = 0.01}));
     int64_t when = 0;
     for (int i = 0; i < DRAINS; i++) {
         all.drain_ms[i] = pick(sim, 0, 2000);

@@ -58,8 +58,8 @@ static int receive(struct weft_stream *s)
     int got;
     do {
         /* A reader that gives up now and then loses nothing. */
-        got = weft_read_record(s, all.framing, &record, &len,
-                               weft_after_us(pick(all.sim, 0, 3000)));
+        got =
+            weft_read_record(s, all.framing, &record, &len, weft_after_us(pick(all.sim, 0, 3000)));
         if (got > 0) {
             int err = look_at(record, len);
             if (err < 0)
@@ -152,9 +152,10 @@ int main(void)
         all.lengths[RECORDS - 1] = 2;
     MUST(weft_sim_host(sim, "receiver", receiver, NULL));
     MUST(weft_sim_host(sim, "sender", sender, NULL));
-    struct weft_link l = {.jitter_us = pick(sim, 0, 2000),
-                          .loss = one_in(sim, 2) ? 0.02 : 0,
-                          .mtu = (uint32_t)pick(sim, 68, 600)};
+    struct weft_link l = {0};
+    l.jitter_us = pick(sim, 0, 2000);
+    l.loss = one_in(sim, 2) ? 0.02 : 0;
+    l.mtu = (uint32_t)pick(sim, 68, 600);
     MUST(weft_sim_link(sim, "*", "*", &l));
     MUST(weft_sim_faults(sim, "*", &(struct weft_sim_faults){.short_io = 0.3, .again = 0.1}));
     return play(sim, weft_s(3600), NULL);

@@ -133,10 +133,11 @@ int main(void)
     all.sim = sim;
     MUST(weft_sim_host(sim, "left", left, NULL));
     MUST(weft_sim_host(sim, "right", right, NULL));
-    struct weft_link l = {.latency_us = pick(sim, 50, 20000),
-                          .jitter_us = pick(sim, 0, 5000),
-                          .loss = (double)pick(sim, 0, 50) / 1000,
-                          .bytes_per_s = one_in(sim, 2) ? pick(sim, 1000000, 100000000) : 0};
+    struct weft_link l = {0};
+    l.latency_us = pick(sim, 50, 20000);
+    l.jitter_us = pick(sim, 0, 5000);
+    l.loss = (double)pick(sim, 0, 50) / 1000;
+    l.bytes_per_s = one_in(sim, 2) ? pick(sim, 1000000, 100000000) : 0;
     MUST(weft_sim_link(sim, "*", "*", &l));
     MUST(weft_sim_faults(sim, "*", &(struct weft_sim_faults){.short_io = 0.1, .again = 0.1}));
     int64_t when = weft_ms(pick(sim, 0, 1000));

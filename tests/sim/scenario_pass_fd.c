@@ -17,7 +17,7 @@ static struct {
     struct weft_sim *sim;
     int served[CLIENTS]; /* requests, in all */
     int answered[CLIENTS];
-    int handed, taken;   /* descriptors */
+    int handed, taken; /* descriptors */
 } all;
 
 /* --- Workers ------------------------------------------------------------------------------- */
@@ -28,8 +28,7 @@ static int serve(void *arg)
     char line[64];
     ssize_t n;
     int err = 0;
-    while (err == 0 &&
-           (n = weft_read_until(s, line, sizeof line, '\n', weft_after_s(300))) > 0) {
+    while (err == 0 && (n = weft_read_until(s, line, sizeof line, '\n', weft_after_s(300))) > 0) {
         int client = line[0] - '0';
         if (client < 0 || client >= CLIENTS)
             err = weft_sim_fail(NULL, "a worker reads '%.*s'", (int)n, line);
@@ -164,8 +163,8 @@ static int ask(int number, int64_t requests)
         if (err == 0)
             err = weft_read_full(s, line, (size_t)len, weft_after_s(60));
         if (err == 0 && memcmp(asked, line, (size_t)len) != 0)
-            err = weft_sim_fail(NULL, "'%.*s' is answered by '%.*s'", len - 1, asked, len - 1,
-                                line);
+            err =
+                weft_sim_fail(NULL, "'%.*s' is answered by '%.*s'", len - 1, asked, len - 1, line);
         all.answered[number] += err == 0;
         if (err == 0)
             err = weft_sleep_ms(pick(all.sim, 0, 50));
@@ -195,8 +194,8 @@ static int at_each_step(struct weft_sim *sim, void *arg)
         return weft_sim_fail(sim, "%d descriptors were sent and %d came", all.handed, all.taken);
     for (int i = 0; i < CLIENTS; i++)
         if (all.answered[i] > all.served[i])
-            return weft_sim_fail(sim, "client %d has %d answers to %d requests", i,
-                                 all.answered[i], all.served[i]);
+            return weft_sim_fail(sim, "client %d has %d answers to %d requests", i, all.answered[i],
+                                 all.served[i]);
     return 0;
 }
 

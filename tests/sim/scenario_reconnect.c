@@ -68,6 +68,7 @@ static int made(struct weft_stream *t, void *arg)
     if (weft_now_ns() < c->next_ns)
         return weft_sim_fail(NULL, "a connection before its delay is over");
     c->connected_ns = weft_now_ns();
+    weft_event_set(&c->news);
     weft_transport_set(t, c);
     return weft_transport_write(t, "?", 1);
 }

@@ -13,15 +13,15 @@
 
 struct message {
     uint32_t client, request, try;
-    uint32_t sum; /* of the answer */
+    uint32_t sum;      /* of the answer */
     char filler[2900]; /* some are larger than a packet */
 };
 #define SHORT offsetof(struct message, filler)
 
 static struct {
     struct weft_sim *sim;
-    uint32_t last[CLIENTS];   /* the newest request carried out, from 1 */
-    uint32_t sums[CLIENTS];   /* its answer, kept for those who ask again */
+    uint32_t last[CLIENTS]; /* the newest request carried out, from 1 */
+    uint32_t sums[CLIENTS]; /* its answer, kept for those who ask again */
     int carried[CLIENTS][REQUESTS + 1];
     int answered[CLIENTS];
 } all;
@@ -154,11 +154,12 @@ int main(void)
         snprintf(name, sizeof name, "client-%u", i);
         MUST(weft_sim_host(sim, name, client, &numbers[i]));
     }
-    struct weft_link l = {.latency_us = pick(sim, 100, 20000),
-                          .jitter_us = pick(sim, 0, 20000),
-                          .loss = (double)pick(sim, 0, 40) / 100,
-                          .duplicate = (double)pick(sim, 0, 40) / 100,
-                          .reorder = (double)pick(sim, 0, 40) / 100};
+    struct weft_link l = {0};
+    l.latency_us = pick(sim, 100, 20000);
+    l.jitter_us = pick(sim, 0, 20000);
+    l.loss = (double)pick(sim, 0, 40) / 100;
+    l.duplicate = (double)pick(sim, 0, 40) / 100;
+    l.reorder = (double)pick(sim, 0, 40) / 100;
     MUST(weft_sim_link(sim, "*", "*", &l));
     MUST(weft_sim_faults(sim, "*", &(struct weft_sim_faults){.again = 0.1, .no_buffers = 0.05}));
     int64_t when = weft_ms(pick(sim, 0, 2000));
