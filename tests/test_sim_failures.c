@@ -68,7 +68,8 @@ static void a_deadlock_shows_who_waits(void **state)
     assert_string_equal(l.sentence, weft_error_detail());
     sim_kit_has(&k, "host client, incarnation 1:\n  loop client (sim), 1 tasks");
     sim_kit_has(&k, "task main #1 (client) waits in event");
-    assert_null(strstr(sim_kit_text(&k), "host server"));
+    sim_kit_has(&k, "host server, incarnation 1:\n"); /* it may be what the client waits for */
+    assert_null(strstr(sim_kit_text(&k), "host other"));
     assert_int_equal(weft_sim_run(k.sim, SECOND), WEFT_EDEADLOCK); /* and again */
     sim_kit_close(&k, WEFT_EDEADLOCK);
 }

@@ -16,8 +16,9 @@
 #include "cli.h"
 #include "sim.h"
 
-#define TRACE_LINES 60  /* of a trace */
-#define CRASH_LINES 100 /* of what a program printed that told no failure */
+#define TRACE_LINES 60      /* of a trace */
+#define EVENTS " events:\n" /* the end of the line before the last events in a report */
+#define CRASH_LINES 100     /* of what a program printed that told no failure */
 #define SAFE_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=@%+,-"
 
 /* --- Pieces -------------------------------------------------------------------------------- */
@@ -84,11 +85,12 @@ static void print_group(FILE *f, const struct sim_group *g)
 
 /* --- The replay ---------------------------------------------------------------------------- */
 
-static void print_output(FILE *f, const struct sim_run *run)
+/* True when the last events were among it. */
+static bool print_output(FILE *f, const struct sim_run *run)
 {
     char *buf = malloc(SIM_CAPTURE);
     if (buf == NULL)
-        return;
+        return false;
     const struct sim_capture *c =
         run->err.failure[0] == '\0' && (run->out.failure[0] != '\0' || run->err.total == 0)
             ? &run->out
@@ -99,10 +101,13 @@ static void print_output(FILE *f, const struct sim_run *run)
     if (told && c->total - c->failure_from > SIM_CAPTURE)
         fprintf(f, "%s\n[...]\n", c->failure);
     print_text(f, buf + from, len - from);
+    bool events = memmem(buf, len, EVENTS, strlen(EVENTS)) != NULL;
     free(buf);
+    return events;
 }
 
-static void print_trace(FILE *f, const struct sim_search *s)
+/* told: the program's own report has the last events. */
+static void print_trace(FILE *f, const struct sim_search *s, bool told)
 {
     struct stat st;
     int fd = open(s->trace, O_RDONLY | O_CLOEXEC);
@@ -117,12 +122,14 @@ static void print_trace(FILE *f, const struct sim_search *s)
         return;
     }
     size_t len = (size_t)st.st_size;
-    size_t from = tail_from(text, len, TRACE_LINES);
-    if (s->o->trace != NULL)
-        fprintf(f, "\nthe end of its trace, which is in %s:\n", s->o->trace);
-    else
-        fputs("\nthe end of its trace:\n", f);
-    print_text(f, text + from, len - from);
+    if (!told) {
+        size_t from = tail_from(text, len, TRACE_LINES);
+        fprintf(f, "\nthe end of its trace%s%s:\n", s->o->trace != NULL ? ", which is in " : "",
+                s->o->trace != NULL ? s->o->trace : "");
+        print_text(f, text + from, len - from);
+    } else if (s->o->trace != NULL) {
+        fprintf(f, "\nthe whole trace is in %s\n", s->o->trace);
+    }
     munmap(text, len);
 }
 
@@ -150,8 +157,7 @@ static void print_replay(FILE *f, const struct sim_search *s, const struct sim_f
     fprintf(f, "\nseed %llu again, with a trace:\n", (unsigned long long)shortest->seed);
     if (strncmp(shortest->line, SIM_FAILED, strlen(SIM_FAILED)) != 0)
         fprintf(f, "%s; what it printed:\n", shortest->line);
-    print_output(f, s->replay);
-    print_trace(f, s);
+    print_trace(f, s, print_output(f, s->replay));
 }
 
 /* --- The whole ----------------------------------------------------------------------------- */

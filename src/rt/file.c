@@ -79,6 +79,16 @@ static void made(void)
         return; /* cancelled, and the next step will see that */
 }
 
+/* A sync takes effect somewhere in the time that it takes, and not as it begins: a simulated crash
+ * before that finds nothing synced. */
+static void before_sync(void)
+{
+    int64_t ns = weft__sim_sync_begins();
+    if (ns > 0 && weft_sleep_until(weft_after_ns(ns)) < 0)
+        ns = 0; /* cancelled: it has begun all the same */
+    weft__sim_sync_goes_on(ns);
+}
+
 static bool to_give_up(const struct call *c)
 {
     if (c->job != NULL)
@@ -337,6 +347,7 @@ int weft_file_truncate(struct weft_file *f, int64_t size, weft_deadline d)
 
 static int64_t do_sync(struct call *c)
 {
+    before_sync();
     int err = weft__call_fdatasync(c->file->fd);
     made();
     return err;
@@ -356,6 +367,7 @@ static int sync_dir(const char *path)
     made();
     if (fd < 0)
         return fd;
+    before_sync();
     int err = weft__call_fsync(fd);
     made();
     weft__call_close(fd);
@@ -509,6 +521,7 @@ static int64_t fill(struct call *c, int fd)
     }
     if (to_give_up(c))
         return GAVE_UP;
+    before_sync();
     int err = weft__call_fsync(fd);
     made();
     return err;

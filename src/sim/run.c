@@ -220,6 +220,16 @@ static bool runs_on(const struct weft__sim_host *h)
     return h->state == WEFT__HOST_UP && h->instant == h->sim->instant;
 }
 
+/* What the others may be waiting for. */
+static void print_services(struct weft_sim *sim, FILE *f, size_t printed)
+{
+    WEFT__LIST_EACH(&sim->hosts, node) {
+        struct weft__sim_host *h = WEFT__CONTAINER_OF(node, struct weft__sim_host, link);
+        if (h->service && h->state == WEFT__HOST_UP && printed++ < TREES_MAX)
+            weft__sim_print_tree(h, f);
+    }
+}
+
 /* Fails with the hosts that are meant, by name in the sentence, by tree in the body. */
 static void no_way_on(struct weft_sim *sim, int code, const char *what,
                       bool (*meant)(const struct weft__sim_host *h))
@@ -242,6 +252,8 @@ static void no_way_on(struct weft_sim *sim, int code, const char *what,
     if (f != NULL) {
         if (n > TREES_MAX)
             fprintf(f, "... and %zu hosts more\n", n - TREES_MAX);
+        if (code == WEFT_EDEADLOCK)
+            print_services(sim, f, n);
         (void)fclose(f);
     }
     weft__sim_failed(sim, code, text, "%s: %zu host%s, %s", what, n, n == 1 ? "" : "s", names);

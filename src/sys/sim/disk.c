@@ -87,6 +87,29 @@ int weft__disk_set(struct weft__host *h, const struct weft__disk_options *o)
     return err;
 }
 
+static int64_t latency(struct weft__proc *p, const struct weft__disk_options *o)
+{
+    int64_t ns = o->latency_ns;
+    if (o->jitter_ns > 0)
+        ns += (int64_t)weft__world_below(p->world, (uint64_t)o->jitter_ns + 1);
+    return ns;
+}
+
+int64_t weft__sim_sync_begins(void)
+{
+    struct weft__proc *p = weft__sim_proc;
+    if (p == NULL || p->ghost || p->host->disk == NULL)
+        return 0;
+    int64_t ns = latency(p, &p->host->disk->options);
+    return ns > 0 ? (int64_t)weft__world_below(p->world, (uint64_t)ns + 1) : 0;
+}
+
+void weft__sim_sync_goes_on(int64_t slept_ns)
+{
+    if (weft__sim_proc != NULL)
+        weft__sim_proc->sync_slept_ns = slept_ns;
+}
+
 int weft__disk_begin(struct weft__disk **ret, struct weft__proc *p)
 {
     struct weft__host *h = p->host;
@@ -96,9 +119,8 @@ int weft__disk_begin(struct weft__disk **ret, struct weft__proc *p)
     if (err < 0)
         return err;
     const struct weft__disk_options *o = &h->disk->options;
-    p->disk_delay_ns += o->latency_ns;
-    if (o->jitter_ns > 0)
-        p->disk_delay_ns += (int64_t)weft__world_below(p->world, (uint64_t)o->jitter_ns + 1);
+    p->disk_delay_ns += weft__max_i64(latency(p, o) - p->sync_slept_ns, 0);
+    p->sync_slept_ns = 0;
     *ret = h->disk;
     return 0;
 }

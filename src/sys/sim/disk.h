@@ -42,5 +42,9 @@ int weft__sim_rmdir(struct weft__proc *p, const char *path);
 
 /* What the process's calls on files have taken since this was last called, in nanoseconds. */
 int64_t weft__sim_take_delay(void);
+/* Before a sync: how long it is under way until it takes effect, for the caller to sleep, and then
+ * to say, so that the call itself takes so much less. 0 and nothing outside a simulation. */
+int64_t weft__sim_sync_begins(void);
+void weft__sim_sync_goes_on(int64_t slept_ns);
 
 #endif

@@ -200,6 +200,7 @@ struct weft__proc {
     uint32_t incarnation;
     struct weft__list ports[WEFT__SIM_PORT_BUCKETS]; /* struct weft__binding */
     struct weft__list signals;                       /* see calls.c */
+    int64_t sync_slept_ns;    /* of a sync that has begun: see weft__sim_sync_begins */
     int64_t disk_delay_ns;    /* what the calls on files since it was last taken took */
     const char *(*who)(void); /* names whoever calls, for leak reports; may be NULL */
 };
