@@ -5,6 +5,7 @@
 #include <weft/address.h>
 #include <weft/base.h>
 #include <weft/channel.h>
+#include <weft/dns.h>
 #include <weft/error.h>
 #include <weft/file.h>
 #include <weft/framing.h>

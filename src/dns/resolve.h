@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__DNS_RESOLVE_H
+#define WEFT__DNS_RESOLVE_H
+/*
+ * Addresses of a host, for those who wait and for callbacks (floor 4).
+ */
+#include "dns/dns.h"
+
+struct weft__resolve {
+    struct weft__dns_lookup k;
+    int port;
+    int family;
+};
+
+/*
+ * Begins. 1: *ret is set, nobody was asked; 0: w->k waits, or is done; or an error, and then
+ * nothing is left of it. w->k.told is the caller's to have set.
+ */
+int weft__resolve_begin(struct weft__resolve *w, struct weft_addresses **ret, const char *host,
+                        int port, const struct weft_resolve_options *o);
+/* When w->k is done: what it has come to. */
+int weft__resolve_finish(struct weft__resolve *w, struct weft_addresses **ret);
+/* How long an answer takes inside a simulation. */
+int64_t weft__resolve_sim_ns(void);
+
+#endif
