@@ -290,8 +290,9 @@ static void signals_free(struct weft_signals *s)
     weft__free(s);
 }
 
-/* A signal's number from the pipe, or an error. */
-static int next_signal(struct weft_signals *s, weft_deadline d)
+/* A signal's number from the pipe, or an error. Not inlined, so that a backtrace names its caller.
+ */
+static __attribute__((noinline)) int next_signal(struct weft_signals *s, weft_deadline d)
 {
     struct weft__io io;
     uint8_t byte;
