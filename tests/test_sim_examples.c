@@ -47,7 +47,7 @@ static void open_world(uint64_t seed, program *main, weft_fn client, int n)
     struct weft_link l = {.latency_us = 800, .jitter_us = 2000, .loss = 0.01};
     struct weft_sim_faults f = {.short_io = 0.1, .again = 0.1};
     struct weft_sim_host_options o = {.service = true};
-    char name[16];
+    char name[24];
     memset(&w, 0, sizeof w);
     sim_kit_open(&w.kit, seed);
     assert_int_equal(weft_sim_host_with(w.kit.sim, "server", &o, run_server, main), 0);

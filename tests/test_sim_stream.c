@@ -144,7 +144,7 @@ static void full_backlog(void **state)
     for (uint64_t seed = 1; seed <= 4; seed++) {
         struct party p = {.next = 0};
         struct sim_kit k;
-        char name[16];
+        char name[24];
         sim_kit_open(&k, seed);
         assert_int_equal(weft_sim_host(k.sim, "server", late_host, &p), 0);
         for (int i = 0; i < GUESTS; i++) {

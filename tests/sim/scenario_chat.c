@@ -232,7 +232,7 @@ static int at_the_end(struct weft_sim *sim)
 static void trouble(struct weft_sim *sim, void *arg)
 {
     (void)arg;
-    char name[16];
+    char name[24];
     snprintf(name, sizeof name, "guest-%d", (int)pick(sim, 0, GUESTS - 1));
     MUST(weft_sim_partition(sim, "server", name));
 }
@@ -246,7 +246,7 @@ static void relief(struct weft_sim *sim, void *arg)
 int main(void)
 {
     struct weft_sim *sim = scene();
-    char name[16];
+    char name[24];
     chat.sim = sim;
     chat.quiet = one_in(sim, 2);
     service(sim, "server", server, NULL);

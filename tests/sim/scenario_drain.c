@@ -225,7 +225,7 @@ int main(void)
 {
     static int numbers[CLIENTS];
     struct weft_sim *sim = scene();
-    char name[16];
+    char name[24];
     all.sim = sim;
     all.model = (enum weft_model[]){WEFT_TASKS, WEFT_THREADS, WEFT_PROTOCOLS}[pick(sim, 0, 2)];
     service(sim, "server", server, NULL);

@@ -209,7 +209,7 @@ int main(void)
 {
     static int numbers[CLIENTS];
     struct weft_sim *sim = scene();
-    char name[16];
+    char name[24];
     all.sim = sim;
     service(sim, "store", server, NULL);
     for (int i = 0; i < CLIENTS; i++) {

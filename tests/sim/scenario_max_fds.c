@@ -155,7 +155,7 @@ int main(void)
 {
     struct weft_sim_host_options limited = {.service = true, .max_fds = LIMIT};
     struct weft_sim *sim = scene();
-    char name[16];
+    char name[24];
     all.sim = sim;
     all.model = (enum weft_model[]){WEFT_TASKS, WEFT_THREADS, WEFT_PROTOCOLS}[pick(sim, 0, 2)];
     MUST(weft_sim_host_with(sim, "server", &limited, server, NULL));

@@ -207,7 +207,7 @@ int main(void)
 {
     struct weft_sim *sim = scene();
     int64_t when = 0;
-    char name[16];
+    char name[24];
     service(sim, "server", server, NULL);
     for (int i = 0; i < CLIENTS; i++) {
         clients[i].sim = sim;

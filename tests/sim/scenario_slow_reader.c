@@ -189,7 +189,7 @@ int main(void)
 {
     struct weft_sim *sim = scene();
     struct weft_link l = {0};
-    char name[16];
+    char name[24];
     all.sim = sim;
     all.model = (enum weft_model[]){WEFT_TASKS, WEFT_THREADS, WEFT_PROTOCOLS}[pick(sim, 0, 2)];
     service(sim, "server", server, NULL);
