@@ -8,6 +8,7 @@
 #include <weft/sim.h>
 
 #include "sys/sim/world.h"
+#include "tls_kit.h"
 
 #define SIM_SEEDS (KIT_SLOW ? 3 : 6)
 #define SIM_SPAN (INT64_C(3600) * 1000000000) /* nobody waits for it */
@@ -54,12 +55,34 @@ static void make_memory(struct weft_stream **a, struct weft_stream **b)
     CHECK_EQ(weft_pipe_open(a, b, 0), 0);
 }
 
+static void secure(struct weft_stream **a, struct weft_stream **b)
+{
+    struct weft_tls *client = tls_kit_client(), *server = tls_kit_server("server");
+    tls_kit_secure(a, b, client, server);
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+}
+
+static void make_tls(struct weft_stream **a, struct weft_stream **b)
+{
+    make_tcp4(a, b);
+    secure(a, b);
+}
+
+static void make_tls_pipe(struct weft_stream **a, struct weft_stream **b)
+{
+    make_memory(a, b);
+    secure(a, b);
+}
+
 static const struct stream_maker makers[] = {
     {.name = "tcp4", .make = make_tcp4, .tcp = true},
     {.name = "tcp6", .make = make_tcp6, .tcp = true},
     {.name = "unix", .make = make_unix},
     {.name = "socketpair", .make = make_socketpair},
     {.name = "memory", .make = make_memory, .memory = true},
+    {.name = "tls", .make = make_tls, .tcp = true, .tls = true},
+    {.name = "tls over a pipe", .make = make_tls_pipe, .memory = true, .tls = true},
     {.name = "link4", .make = make_tcp4, .tcp = true, .link = true},
     {.name = "link6", .make = make_tcp6, .tcp = true, .link = true},
 };
@@ -159,6 +182,8 @@ static bool usable(const struct stream_case *c, const struct stream_kit *k)
         return false;
     if ((c->needs & STREAM_KIT_SOCKET) && k->maker->memory)
         return false;
+    if (k->maker->tls && (k->sim || (c->needs & STREAM_KIT_PLAIN)))
+        return false; /* OpenSSL's random numbers are not the simulation's */
     if (k->sim ? (c->needs & STREAM_KIT_REAL) != 0 : k->maker->link)
         return false;
     return !(c->needs & STREAM_KIT_ONCE) || k->maker == &makers[0];

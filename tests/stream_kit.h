@@ -19,6 +19,7 @@ struct stream_maker {
     void (*make)(struct weft_stream **a, struct weft_stream **b);
     bool tcp;
     bool memory; /* no descriptor; only on a loop */
+    bool tls;    /* secured, over one of the others */
     bool link;   /* bytes are on their way for some time: simulation only */
 };
 
@@ -34,6 +35,7 @@ enum {
     STREAM_KIT_SOCKET = 2, /* needs a descriptor */
     STREAM_KIT_ONCE = 4,   /* with one maker is enough: TCP over IPv4 */
     STREAM_KIT_REAL = 8,   /* says nothing of a simulation */
+    STREAM_KIT_PLAIN = 16, /* looks at what carries the bytes: not through a filter */
 };
 
 struct stream_case {

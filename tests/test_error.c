@@ -23,7 +23,7 @@
 
 #define LAST_ERRNO 133
 #define FIRST_OWN (-10001)
-#define LAST_OWN WEFT_ELEAK
+#define LAST_OWN WEFT_ECERTIFICATE
 
 static void test_names(void **state)
 {
@@ -60,6 +60,8 @@ static void test_classes(void **state)
     assert_int_equal(weft_error_class(-EDEADLK), WEFT_CLASS_USAGE);
     for (int code = WEFT_EOUTSIDE; code >= WEFT_ELEAK; code--)
         assert_int_equal(weft_error_class(code), WEFT_CLASS_USAGE);
+    assert_int_equal(weft_error_class(WEFT_ETLS), WEFT_CLASS_PROTOCOL);
+    assert_int_equal(weft_error_class(WEFT_ECERTIFICATE), WEFT_CLASS_PERMISSION);
     assert_int_equal(weft_error_class(-EIO), WEFT_CLASS_SYSTEM);
     assert_int_equal(weft_error_class(-EKEYREVOKED), WEFT_CLASS_SYSTEM);
 

@@ -69,7 +69,7 @@ static void detach_refused(const struct stream_kit *k)
     struct weft_group *g = kit_group();
     kit_go(g, "reads", read_for_long, p.b);
     kit_settle();
-    if (k->maker->memory)
+    if (k->maker->memory || k->maker->tls) /* there is no descriptor that says it all */
         CHECK_EQ(weft_stream_detach(&p.a, NULL, 0, NULL, WEFT_NEVER), -EOPNOTSUPP);
     else
         CHECK_EQ(weft_stream_detach(&p.b, NULL, 0, NULL, WEFT_NEVER), -EBUSY);
@@ -360,11 +360,11 @@ static void polling_in_a_callback(const struct stream_kit *k)
 }
 
 static const struct stream_case cases[] = {
-    STREAM_CASE(detach_and_go_on, STREAM_KIT_SOCKET),
+    STREAM_CASE(detach_and_go_on, STREAM_KIT_SOCKET | STREAM_KIT_PLAIN),
     STREAM_CASE(detach_refused, STREAM_KIT_LOOP),
-    STREAM_CASE(detach_times_out, STREAM_KIT_LOOP | STREAM_KIT_SOCKET),
-    STREAM_CASE(detach_from_a_server, STREAM_KIT_SOCKET),
-    STREAM_CASE(detach_to_another, STREAM_KIT_SOCKET),
+    STREAM_CASE(detach_times_out, STREAM_KIT_LOOP | STREAM_KIT_SOCKET | STREAM_KIT_PLAIN),
+    STREAM_CASE(detach_from_a_server, STREAM_KIT_SOCKET | STREAM_KIT_PLAIN),
+    STREAM_CASE(detach_to_another, STREAM_KIT_SOCKET | STREAM_KIT_PLAIN),
     STREAM_CASE(descriptors, 0),
     STREAM_CASE(many_descriptors, STREAM_KIT_ONCE),
     STREAM_CASE(receiving_is_cut_short, STREAM_KIT_ONCE),

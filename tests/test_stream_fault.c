@@ -184,7 +184,7 @@ static void calls(const struct stream_kit *k)
 }
 
 static const struct stream_case cases[] = {
-    STREAM_CASE(allocations, STREAM_KIT_LOOP),
-    STREAM_CASE(calls, STREAM_KIT_LOOP),
+    STREAM_CASE(allocations, STREAM_KIT_LOOP | STREAM_KIT_PLAIN),
+    STREAM_CASE(calls, STREAM_KIT_LOOP | STREAM_KIT_PLAIN),
 };
 STREAM_KIT_MAIN(cases)

@@ -22,6 +22,7 @@
 #include <weft/stream.h>
 #include <weft/sync.h>
 #include <weft/time.h>
+#include <weft/tls.h>
 #include <weft/tree.h>
 #include <weft/udp.h>
 #endif

@@ -59,6 +59,8 @@ static const struct error_info errors[] = {
     OWN(WEFT_EDEADLOCK, USAGE, "nothing can happen any more"),
     OWN(WEFT_ELIVELOCK, USAGE, "the simulation runs on and time stands still"),
     OWN(WEFT_ELEAK, USAGE, "something was left open"),
+    OWN(WEFT_ETLS, PROTOCOL, "the connection could not be secured, or its protection failed"),
+    OWN(WEFT_ECERTIFICATE, PERMISSION, "a certificate was not trusted"),
 
     /* time and cancellation */
     SYS(ETIMEDOUT, TIMEOUT, "the operation did not finish in the time given"),

@@ -59,8 +59,12 @@ int weft_stream_detach(struct weft_stream **ret, void *unread, size_t cap, size_
     int err = weft__stream_enter(s, &s->writer);
     if (err < 0)
         return err;
-    err = s->fd < 0 ? weft__fail(-EOPNOTSUPP, "a pipe in memory has no descriptor")
-                    : settle(s, cap, d);
+    if (s->cls->flush != NULL)
+        err = weft__fail(-EOPNOTSUPP, "more than a descriptor makes up a stream of kind %s",
+                         s->cls->kind);
+    else
+        err = s->fd < 0 ? weft__fail(-EOPNOTSUPP, "a pipe in memory has no descriptor")
+                        : settle(s, cap, d);
     err = (int)weft__stream_leave_with(s, &s->writer, err);
     if (err < 0)
         return err;

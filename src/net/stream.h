@@ -5,7 +5,8 @@
  * Streams from the inside (floor 3).
  *
  * A stream is a class (what carries the bytes), read-ahead, and a queue of joined writes. The
- * classes are descriptors (fd_stream.c) and pipes in memory (mem_pipe.c); filters will be more.
+ * classes are descriptors (fd_stream.c) and pipes in memory (mem_pipe.c); filters, whose bytes are
+ * moved by another stream, are in floor 4 (tls/stream.c).
  *
  * Invariants:
  *  - one reader and one writer at a time, by `reader` and `writer`; the stream is freed by the last
@@ -46,6 +47,11 @@ struct weft__stream_class {
     int (*write)(struct weft_stream *s, struct iovec *iov, int n, size_t *moved, weft_deadline d);
     /* Tells the peer that no more comes. Does not wait. */
     int (*shutdown)(struct weft_stream *s);
+    /* Filters only, else NULL: waits until all that was written has gone from the streams below. */
+    int (*flush)(struct weft_stream *s, weft_deadline d);
+    /* Filters only, else NULL: before a graceful close, tells the peer of it and flushes. What need
+     * not wait is done in a cancelled flow, too. */
+    int (*finish)(struct weft_stream *s, weft_deadline d);
     /* Releases what carries the bytes; abrupt: with a reset. Nobody is inside. Does not wait. */
     void (*release)(struct weft_stream *s, bool abrupt);
     int (*address)(const struct weft_stream *s, bool peer, struct weft_address *ret);

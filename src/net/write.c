@@ -135,12 +135,22 @@ int weft_printf(struct weft_stream *s, weft_deadline d, const char *fmt, ...)
     return err;
 }
 
+/* Waits until nothing is queued, here or below. The writer's place is taken. */
+static int flush_all(struct weft_stream *s, weft_deadline d)
+{
+    if (s->error < 0)
+        return s->error;
+    if (s->cls->flush != NULL)
+        return s->cls->flush(s, d);
+    return joins(s) ? weft__out_wait(s, 0, d) : 0;
+}
+
 int weft_flush(struct weft_stream *s, weft_deadline d)
 {
     int err = weft__stream_enter(s, &s->writer);
     if (err < 0)
         return err;
-    err = s->error < 0 || !joins(s) ? s->error : weft__out_wait(s, 0, d);
+    err = flush_all(s, d);
     return (int)weft__stream_leave_with(s, &s->writer, err);
 }
 
@@ -149,10 +159,12 @@ int weft_shutdown(struct weft_stream *s, weft_deadline d)
     int err = weft__stream_enter(s, &s->writer);
     if (err < 0)
         return err;
-    err = s->error < 0 || !joins(s) ? s->error : weft__out_wait(s, 0, d);
+    err = flush_all(s, d);
     if (err == 0 && !s->shut) {
         err = s->cls->shutdown(s);
         s->shut = err == 0;
+        if (err == 0 && s->cls->flush != NULL) /* what tells it is written, too */
+            err = s->cls->flush(s, d);
     }
     return (int)weft__stream_leave_with(s, &s->writer, err);
 }
@@ -196,7 +208,12 @@ int weft_close(struct weft_stream **ret, weft_deadline d)
         weft_transport_close(s);
         return 0;
     }
-    if (s->out != NULL && s->writer == NULL) {
+    if (s->cls->finish != NULL && s->writer == NULL) {
+        s->writer = weft__flow_self();
+        err = s->cls->finish(s, d);
+        if (weft__stream_leave(s, &s->writer))
+            return WEFT_ECLOSED;
+    } else if (s->out != NULL && s->writer == NULL) {
         weft__out_last_try(s);
         if (s->out != NULL) {
             err = weft__stream_enter(s, &s->writer);

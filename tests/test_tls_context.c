@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* TLS contexts between two ends in one process: resumption, where certificates come from, secrets
+ * on request, and streams that are secured in the middle of a talk. */
+#include <openssl/ssl.h>
+
+#include "net/stream.h"
+#include "tls_meet.h"
+
+/* --- Resumption ------------------------------------------------------------------------------ */
+
+static bool resumes(struct weft_tls *client, struct weft_tls *server)
+{
+    struct meeting m = meet(client, server, "server.test");
+    CHECK_EQ(m.client.result, 0);
+    CHECK_EQ(m.server.result, 0);
+    talk(&m);
+    bool resumed = info_of(m.client.s).resumed;
+    CHECK_EQ(info_of(m.server.s).resumed, resumed);
+    CHECK(info_of(m.client.s).verified);
+    part(&m);
+    return resumed;
+}
+
+static int resumption(void *arg)
+{
+    (void)arg;
+    for (int version = WEFT_TLS_1_2; version <= WEFT_TLS_1_3; version++) {
+        struct weft_tls_options o = {.ca = tls_kit_file("ca.pem"),
+                                     .max_version = (enum weft_tls_version)version};
+        struct weft_tls *server = tls_kit_server("server"), *client = tls_kit_open(&o);
+        CHECK(!resumes(client, server));
+        CHECK(resumes(client, server));
+        CHECK_EQ(weft_tls_rotate(server), 0);
+        CHECK(resumes(client, server)); /* by the last key but one */
+        for (int i = 0; i < 3; i++)
+            CHECK_EQ(weft_tls_rotate(server), 0);
+        CHECK(!resumes(client, server));
+        CHECK_EQ(weft_tls_reload(server), 0);
+        CHECK(resumes(client, server)); /* keys outlive a reload */
+        CHECK_EQ(weft_tls_reload(client), 0);
+        CHECK(!resumes(client, server)); /* sessions do not: whom we trust may have changed */
+        weft_tls_close(&client);
+        o.no_resumption = true;
+        client = tls_kit_open(&o);
+        CHECK(!resumes(client, server));
+        CHECK(!resumes(client, server));
+        weft_tls_close(&client);
+        weft_tls_close(&server);
+    }
+    return 0;
+}
+
+/* The sessions that a client keeps are bounded: the longest unused goes. */
+static int few_sessions(void *arg)
+{
+    static const char *const hosts[] = {"server.test", "localhost", "server.test", "127.0.0.1",
+                                        "localhost"};
+    static const bool resumed[] = {false, false, true, false, false};
+    (void)arg;
+    struct weft_tls *server = tls_kit_server("server");
+    struct weft_tls *client =
+        tls_kit_open(&(struct weft_tls_options){.ca = tls_kit_file("ca.pem"), .sessions_max = 2});
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(hosts); i++) {
+        struct meeting m = meet(client, server, hosts[i]);
+        CHECK_EQ(m.client.result, 0);
+        talk(&m);
+        CHECK_EQ(info_of(m.client.s).resumed, resumed[i]);
+        part(&m);
+    }
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
+/* --- Contexts -------------------------------------------------------------------------------- */
+
+static char *contents(const char *name)
+{
+    static char buf[8192];
+    FILE *f = fopen(tls_kit_file(name), "r");
+    CHECK(f != NULL);
+    size_t n = fread(buf, 1, sizeof buf - 1, f);
+    buf[n] = '\0';
+    CHECK_EQ(fclose(f), 0);
+    return buf;
+}
+
+static int sources(void *arg)
+{
+    (void)arg;
+    struct weft_tls *tls = NULL;
+    struct weft_tls_certificate c = {.chain = contents("both.pem")};
+    struct weft_tls_options o = {.certificates = &c, .n_certificates = 1};
+    CHECK_EQ(weft_tls_open(&tls, &o), 0); /* text, with the key in it */
+    weft_tls_close(&tls);
+    c = tls_kit_cert("server.pem", "locked.key");
+    CHECK_EQ(weft_tls_open(&tls, &o), -EINVAL);
+    CHECK(has(weft_error_detail(), "no key in"));
+    c.password = "secret";
+    CHECK_EQ(weft_tls_open(&tls, &o), 0);
+    weft_tls_close(&tls);
+    c = tls_kit_cert("server.pem", "wild.key");
+    CHECK_EQ(weft_tls_open(&tls, &o), -EINVAL);
+    CHECK(has(weft_error_detail(), "is not that of the certificate"));
+    c = tls_kit_cert("no such file", "server.key");
+    CHECK_EQ(weft_tls_open(&tls, &o), -ENOENT);
+    CHECK(has(weft_error_detail(), "certificate: cannot open"));
+    c = tls_kit_cert("server.key", "server.key");
+    CHECK_EQ(weft_tls_open(&tls, &o), -EINVAL);
+    CHECK(has(weft_error_detail(), "no certificate in"));
+    CHECK_EQ(weft_tls_open(&tls, &(struct weft_tls_options){.ca = tls_kit_file("server.key")}),
+             -EINVAL);
+    CHECK(has(weft_error_detail(), "no certificate to trust in"));
+    CHECK(tls == NULL);
+    weft_tls_close(&tls);
+    CHECK_EQ(ERR_peek_error(), 0);
+    return 0;
+}
+
+static int keylog(void *arg)
+{
+    (void)arg;
+    struct weft_tls *server = tls_kit_server("server");
+    struct weft_tls *client = tls_kit_open(&(struct weft_tls_options){
+        .ca = tls_kit_file("ca.pem"), .keylog_file = tls_kit_file("keys.log")});
+    struct meeting m = meet(client, server, "server.test");
+    CHECK_EQ(m.client.result, 0);
+    part(&m);
+    const char *text = contents("keys.log");
+    CHECK(has(text, "CLIENT_HANDSHAKE_TRAFFIC_SECRET "));
+    CHECK(has(text, "\nSERVER_TRAFFIC_SECRET_0 "));
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    CHECK_EQ(unlink(tls_kit_file("keys.log")), 0);
+    return 0;
+}
+
+/* A stream that has said something in plain text first, with a record still shown (STARTTLS). */
+static int starttls(void *arg)
+{
+    static const struct weft_framing line = {.kind = WEFT_FRAMING_LINE, .max = 100};
+    (void)arg;
+    struct weft_tls *server = tls_kit_server("server"), *client = tls_kit_client();
+    struct weft_stream *a = NULL, *b = NULL;
+    const void *text;
+    size_t len;
+    CHECK_EQ(weft_socketpair(&a, &b), 0);
+    CHECK_EQ(weft_stream_label(b, "mail"), 0);
+    CHECK_EQ(weft_write(a, "STARTTLS\n", 9, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_record(b, &line, &text, &len, weft_after_s(60)), 1);
+    CHECK_EQ(len, 8);
+    CHECK_EQ(weft_write(b, "220\n", 4, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_record(a, &line, &text, &len, weft_after_s(60)), 1);
+    tls_kit_secure(&a, &b, client, server);
+    CHECK(strcmp(b->label, "mail") == 0);
+    CHECK_EQ(weft_write(a, "secret\n", 7, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_record(b, &line, &text, &len, weft_after_s(60)), 1);
+    CHECK(len == 6 && memcmp(text, "secret", 6) == 0);
+    CHECK_EQ(weft_close(&a, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_record(b, &line, &text, &len, weft_after_s(60)), 0);
+    CHECK_EQ(weft_close(&b, WEFT_NEVER), 0);
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
+/* TLS within TLS: a filter's lower stream may be a filter. */
+static int twice(void *arg)
+{
+    (void)arg;
+    struct weft_tls *server = tls_kit_server("server"), *client = tls_kit_client();
+    struct meeting m = meet(client, server, "server.test");
+    tls_kit_secure(&m.client.s, &m.server.s, client, server);
+    talk(&m);
+    CHECK_EQ(weft_shutdown(m.client.s, WEFT_NEVER), 0);
+    char c;
+    CHECK_EQ(weft_read(m.server.s, &c, 1, weft_after_s(60)), 0);
+    part(&m);
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
+static int (*const bodies[])(void *) = {resumption, starttls, twice};
+
+/* All of it on plain threads, too. */
+static void on_threads(const char *driver)
+{
+    if (strcmp(driver, "epoll") != 0)
+        return;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(bodies); i++)
+        assert_int_equal(bodies[i](NULL), 0);
+}
+
+static const struct kit_case cases[] = {
+    IN_TASK(resumption), IN_TASK(few_sessions), IN_TASK(sources),      IN_TASK(keylog),
+    IN_TASK(starttls),   IN_TASK(twice),        ON_THREAD(on_threads),
+};
+KIT_MAIN(cases)
