@@ -3,6 +3,7 @@
  * on request, and streams that are secured in the middle of a talk. */
 #include <openssl/ssl.h>
 
+#include "net/secure.h"
 #include "net/stream.h"
 #include "tls_meet.h"
 
@@ -181,6 +182,42 @@ static int twice(void *arg)
     return 0;
 }
 
+/* --- Bounds ---------------------------------------------------------------------------------- */
+
+#define SECOND INT64_C(1000000000)
+
+/* How many handshakes a server lets begin: at once, and in a second. */
+static int bounds(void *arg)
+{
+    struct weft__handshakes h;
+    (void)arg;
+    weft__handshakes_init(&h, 2, 0);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
+    CHECK_EQ(weft__handshakes_room(&h, SECOND), 0);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
+    CHECK_EQ(weft__handshakes_room(&h, SECOND), -EAGAIN);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND), -EAGAIN);
+    weft__handshakes_end(&h);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
+    weft__handshakes_end(&h);
+    weft__handshakes_end(&h);
+    weft__handshakes_fini(&h);
+    weft__handshakes_init(&h, 0, 4);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0); /* a second's worth at once */
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND), SECOND / 4);
+    CHECK_EQ(weft__handshakes_room(&h, SECOND + SECOND / 8), SECOND / 8);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND + SECOND / 4), 0);
+    CHECK_EQ(weft__handshakes_begin(&h, SECOND + SECOND / 4), SECOND / 4);
+    for (int i = 0; i < 4; i++) /* no more is saved up than that */
+        CHECK_EQ(weft__handshakes_begin(&h, 100 * SECOND), 0);
+    CHECK_EQ(weft__handshakes_begin(&h, 100 * SECOND), SECOND / 4);
+    for (int i = 0; i < 9; i++)
+        weft__handshakes_end(&h);
+    weft__handshakes_fini(&h);
+    return 0;
+}
+
 static int (*const bodies[])(void *) = {resumption, starttls, twice};
 
 /* All of it on plain threads, too. */
@@ -193,7 +230,7 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(resumption), IN_TASK(few_sessions), IN_TASK(sources),      IN_TASK(keylog),
-    IN_TASK(starttls),   IN_TASK(twice),        ON_THREAD(on_threads),
+    IN_TASK(resumption), IN_TASK(few_sessions), IN_TASK(sources), IN_TASK(keylog),
+    IN_TASK(starttls),   IN_TASK(twice),        IN_TASK(bounds),  ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

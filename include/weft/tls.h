@@ -63,6 +63,8 @@ struct weft_tls_options {
     bool no_resumption;      /* keep no sessions, give no tickets */
     int ticket_key_s;        /* servers: a ticket key is used for so long, and accepted for two such
                                 times more; 0: 12 hours */
+    int64_t handshake_ms;    /* how long a handshake may take where no deadline is given: servers,
+                                callback mode; 0: 10,000 */
     bool insecure_no_verify; /* clients: believe any certificate */
     bool insecure_any_host;  /* clients: a trusted certificate of any name will do */
 };

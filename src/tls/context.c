@@ -20,6 +20,7 @@
 #define SESSIONS_DEFAULT 64u
 #define TICKET_KEY_S_DEFAULT (12 * 3600)
 #define ALPN_MAX 255u
+#define HANDSHAKE_MS_DEFAULT 10000
 
 /* --- Options --------------------------------------------------------------------------------- */
 
@@ -90,6 +91,8 @@ static int copy_options(struct weft_tls_options *to, const struct weft_tls_optio
         to->sessions_max = SESSIONS_DEFAULT;
     if (to->ticket_key_s <= 0)
         to->ticket_key_s = TICKET_KEY_S_DEFAULT;
+    if (to->handshake_ms <= 0)
+        to->handshake_ms = HANDSHAKE_MS_DEFAULT;
     return err;
 }
 
@@ -165,6 +168,12 @@ static void tls_free(struct weft_tls *tls)
     weft__free(tls);
 }
 
+struct weft_tls *weft__tls_ref(struct weft_tls *tls)
+{
+    atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
+    return tls;
+}
+
 void weft__tls_unref(struct weft_tls *tls)
 {
     if (tls != NULL && atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) == 1)
@@ -191,6 +200,7 @@ int weft_tls_open(struct weft_tls **ret, const struct weft_tls_options *o)
     struct weft_tls *tls = weft__calloc(1, sizeof *tls);
     if (tls == NULL)
         return -ENOMEM;
+    tls->secure.cls = &weft__tls_secure_class;
     atomic_init(&tls->refs, 1);
     pthread_mutex_init(&tls->lock, NULL);
     weft__list_init(&tls->sessions);
@@ -236,7 +246,9 @@ int weft_tls_reload(struct weft_tls *tls)
     return 0;
 }
 
-int weft__tls_default(struct weft_tls **ret)
+/* --- For floor 3 ----------------------------------------------------------------------------- */
+
+int weft__secure_default(struct weft_tls **ret)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static struct weft_tls *one;
@@ -246,3 +258,24 @@ int weft__tls_default(struct weft_tls **ret)
     pthread_mutex_unlock(&lock);
     return err;
 }
+
+static int check_server(const struct weft_tls *tls)
+{
+    if (tls->options.n_certificates == 0)
+        return weft__fail(-EINVAL, "a server's context has a certificate");
+    return 0;
+}
+
+static int64_t handshake_ms(const struct weft_tls *tls)
+{
+    return tls->options.handshake_ms;
+}
+
+const struct weft__secure_class weft__tls_secure_class = {
+    .ref = weft__tls_ref,
+    .unref = weft__tls_unref,
+    .check_server = check_server,
+    .handshake_ms = handshake_ms,
+    .accept = weft_tls_accept,
+    .connect = weft_tls_connect,
+};

@@ -33,8 +33,7 @@ static struct weft__tls_stream *filter_open(struct weft_stream *lower, struct we
     t->lower = lower;
     t->joins = lower->loop != NULL && lower->cls->joins;
     t->server = server;
-    t->tls = tls;
-    atomic_fetch_add_explicit(&tls->refs, 1, memory_order_relaxed);
+    t->tls = weft__tls_ref(tls);
     t->conf = weft__tls_conf_ref(tls);
     return t;
 }
@@ -246,13 +245,14 @@ static int upgrade(struct weft_stream **s, struct weft_tls *tls, const char *hos
 int weft_tls_connect(struct weft_stream **s, struct weft_tls *tls, const char *host,
                      weft_deadline d)
 {
-    int err = tls == NULL ? weft__tls_default(&tls) : 0;
+    int err = tls == NULL ? weft__secure_default(&tls) : 0;
     return err < 0 ? err : upgrade(s, tls, host, false, d);
 }
 
 int weft_tls_accept(struct weft_stream **s, struct weft_tls *tls, weft_deadline d)
 {
-    if (tls == NULL || tls->options.n_certificates == 0)
-        return weft__fail(-EINVAL, "a server's context has a certificate");
-    return upgrade(s, tls, NULL, true, d);
+    if (tls == NULL)
+        return weft__fail(-EINVAL, "a server needs a context");
+    int err = tls->secure.cls->check_server(tls);
+    return err < 0 ? err : upgrade(s, tls, NULL, true, d);
 }

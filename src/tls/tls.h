@@ -21,6 +21,7 @@
 
 #include <weft/tls.h>
 
+#include "net/secure.h"
 #include "net/stream.h"
 
 #define WEFT__TLS_RECORD_MAX 16384u
@@ -62,6 +63,7 @@ struct weft__tls_session {
 };
 
 struct weft_tls {
+    struct weft__secure secure; /* first: floor 3 sees that much of it */
     _Atomic int refs;
     pthread_mutex_t lock; /* guards what follows; held for a few instructions */
     struct weft__tls_conf *conf;
@@ -79,8 +81,9 @@ struct weft_tls {
 
 /* Once for the process; -ENOMEM. */
 int weft__tls_init(void);
-/* For weft_tls_connect without a context; made when first needed, and kept. */
-int weft__tls_default(struct weft_tls **ret);
+/* Of contexts, for floor 3. */
+extern const struct weft__secure_class weft__tls_secure_class;
+struct weft_tls *weft__tls_ref(struct weft_tls *tls);
 void weft__tls_unref(struct weft_tls *tls);
 struct weft__tls_conf *weft__tls_conf_ref(struct weft_tls *tls);
 void weft__tls_conf_unref(struct weft__tls_conf *c);

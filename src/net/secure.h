@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__NET_SECURE_H
+#define WEFT__NET_SECURE_H
+/*
+ * What servers and dials ask of a context for secured connections, without knowing what secures
+ * them (floor 3). Floor 4 implements it: struct weft_tls begins with a struct weft__secure.
+ *
+ * Of one object, only what is said here is used on this floor. Who keeps a context beyond a call
+ * holds a reference.
+ */
+#include <pthread.h>
+
+#include "net/stream.h"
+
+struct weft_tls;
+
+struct weft__secure_class {
+    struct weft_tls *(*ref)(struct weft_tls *tls);
+    void (*unref)(struct weft_tls *tls);
+    /* Whether it can be a server's: 0, or -EINVAL with a detail. */
+    int (*check_server)(const struct weft_tls *tls);
+    /* How long one handshake may take where nobody gives a deadline; > 0. */
+    int64_t (*handshake_ms)(const struct weft_tls *tls);
+    /* weft_tls_accept and weft_tls_connect: tasks and threads. On success *s is replaced, and with
+     * it the stream of its server's record (s->conn). */
+    int (*accept)(struct weft_stream **s, struct weft_tls *tls, weft_deadline d);
+    int (*connect)(struct weft_stream **s, struct weft_tls *tls, const char *host, weft_deadline d);
+};
+
+struct weft__secure {
+    const struct weft__secure_class *cls;
+};
+
+static inline const struct weft__secure_class *weft__secure_of(const struct weft_tls *tls)
+{
+    return ((const struct weft__secure *)tls)->cls;
+}
+
+static inline void weft__secure_unref(struct weft_tls *tls)
+{
+    if (tls != NULL)
+        weft__secure_of(tls)->unref(tls);
+}
+
+/* The context of a client that names none: the system's trust store. Kept for the process, not
+ * counted for the caller. Defined on floor 4. -EINVAL, -ENOMEM. */
+int weft__secure_default(struct weft_tls **ret);
+
+/* --- Bounds of handshakes (secure.c) --------------------------------------------------------- */
+
+/*
+ * How many handshakes may be under way at once, and begin in a second: a flood of peers that begin
+ * one and stop costs so much and no more. Of a server; any thread.
+ */
+struct weft__handshakes {
+    pthread_mutex_t lock;
+    size_t now, max;   /* max 0: no bound */
+    int64_t rate;      /* begun in a second; 0: no bound */
+    int64_t tokens_ns; /* what has been saved up, in nanoseconds' worth of the rate */
+    int64_t at_ns;     /* when that was */
+    size_t waited;     /* ever: times that one had to wait */
+};
+
+void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate);
+void weft__handshakes_fini(struct weft__handshakes *h);
+/* 0: one more has begun, and weft__handshakes_end belongs to it. > 0: not before so many
+ * nanoseconds. -EAGAIN: not before one has ended. */
+int64_t weft__handshakes_begin(struct weft__handshakes *h, int64_t now_ns);
+/* The same question, and nothing has begun. */
+int64_t weft__handshakes_room(struct weft__handshakes *h, int64_t now_ns);
+void weft__handshakes_end(struct weft__handshakes *h);
+
+#endif
