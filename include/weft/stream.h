@@ -154,7 +154,8 @@ WEFT_API WEFT_MUST_CHECK int weft_stream_label(struct weft_stream *s, const char
  * Takes the descriptor out of a stream and frees the stream: for handing it to another thread or
  * loop, which makes a stream of it with weft_stream_from_fd. Flushes first. Bytes that were
  * read ahead are copied to unread (cap bytes; may be NULL with 0); -EMSGSIZE, with the stream
- * intact, when they do not fit. Returns the descriptor or a negative code.
+ * intact, when they do not fit. Returns the descriptor or a negative code. In a simulation the
+ * descriptor is a simulated one: for weft_stream_from_fd, not for close(2).
  */
 WEFT_API WEFT_MUST_CHECK int weft_stream_detach(struct weft_stream **s, void *unread, size_t cap,
                                                 size_t *unread_len, weft_deadline d);
