@@ -110,7 +110,9 @@ static void print_option(const struct cli_option *o)
 {
     char left[64];
     const char *help = o->help;
-    snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value != NULL ? " " : "",
+    const char *letter = o->kind == CLI_FLAG && o->words != NULL ? o->words : NULL;
+    snprintf(left, sizeof(left), "%s%s--%s%s%s", letter != NULL ? letter : "",
+             letter != NULL ? ", " : "", o->name, o->value != NULL ? " " : "",
              o->value != NULL ? o->value : "");
     while (help != NULL) {
         const char *end = strchr(help, '\n');
@@ -172,6 +174,16 @@ static bool is_word(const char *words, const char *text)
     return false;
 }
 
+static int add_to_list(const struct cli_verb *verb, const struct cli_option *o, const char *text)
+{
+    struct cli_list *list = o->target;
+    if (list->n == list->max)
+        return cli_usage_error(verb->name, "--%s may be given %zu times at most", o->name,
+                               list->max);
+    list->texts[list->n++] = text;
+    return CLI_GO_ON;
+}
+
 static int set_value(const struct cli_verb *verb, const struct cli_option *o, const char *text)
 {
     int64_t number;
@@ -201,6 +213,8 @@ static int set_value(const struct cli_verb *verb, const struct cli_option *o, co
             return cli_usage_error(verb->name, "--%s: '%s' is none of %s", o->name, text, o->words);
         *(const char **)o->target = text;
         break;
+    case CLI_LIST:
+        return add_to_list(verb, o, text);
     }
     return CLI_GO_ON;
 }
@@ -231,6 +245,17 @@ static int parse_option(const struct cli_verb *verb, int argc, char **argv, int 
     return cli_usage_error(verb->name, "there is no option '--%.*s'", (int)len, name);
 }
 
+/* Takes -v, where a flag has that short form. */
+static int parse_short(const struct cli_verb *verb, const char *text)
+{
+    for (const struct cli_option *o = verb->options; o->name != NULL; o++)
+        if (o->kind == CLI_FLAG && o->words != NULL && strcmp(o->words, text) == 0) {
+            *(bool *)o->target = true;
+            return CLI_GO_ON;
+        }
+    return cli_usage_error(verb->name, "there is no option '%s'", text);
+}
+
 int cli_parse(const struct cli_verb *verb, int argc, char **argv, const char **operand)
 {
     bool options_end = false;
@@ -248,7 +273,9 @@ int cli_parse(const struct cli_verb *verb, int argc, char **argv, const char **o
             if (r != CLI_GO_ON)
                 return r;
         } else if (!options_end && a[0] == '-' && a[1] != '\0') {
-            return cli_usage_error(verb->name, "there is no option '%s'", a);
+            int r = parse_short(verb, a);
+            if (r != CLI_GO_ON)
+                return r;
         } else if (verb->operand == NULL || found != NULL) {
             return cli_usage_error(verb->name, "'%s' is one operand too many", a);
         } else {

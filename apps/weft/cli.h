@@ -28,6 +28,12 @@ enum cli_kind {
     CLI_SIZE,    /* the same; K and M behind it multiply by 1,024 and its square */
     CLI_SECONDS, /* double *, min to max, with decimals */
     CLI_CHOICE,  /* const char **: one of `words` */
+    CLI_LIST,    /* struct cli_list *: may be given several times */
+};
+
+struct cli_list {
+    const char **texts; /* room for max */
+    size_t n, max;
 };
 
 struct cli_option {
@@ -37,7 +43,7 @@ struct cli_option {
     enum cli_kind kind;
     void *target;
     int64_t min, max;
-    const char *words; /* "uring|epoll" */
+    const char *words; /* of a choice: "uring|epoll"; of a flag: its short form, "-v", or NULL */
 };
 
 struct cli_verb {
