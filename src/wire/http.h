@@ -122,10 +122,11 @@ enum {
     WEFT__HC_HOST = 8,   /* unreserved and sub-delims, RFC 3986 section 3.2.2 */
     WEFT__HC_HEX = 16,
     WEFT__HC_DIGIT = 32,
-    WEFT__HC_COOKIE = 64, /* cookie-octet, RFC 6265 section 4.1.1 */
-    WEFT__HC_QDTEXT = 128 /* within quotes, but not the quote and the backslash */
+    WEFT__HC_COOKIE = 64,  /* cookie-octet, RFC 6265 section 4.1.1 */
+    WEFT__HC_QDTEXT = 128, /* within quotes, but not the quote and the backslash */
+    WEFT__HC_PATH = 256    /* what a target may hold before its query: neither '?' nor '\\' */
 };
-extern const uint8_t weft__http_chars[256];
+extern const uint16_t weft__http_chars[256];
 
 static inline bool weft__http_is(char c, unsigned classes)
 {
@@ -149,6 +150,8 @@ bool weft__http_value(struct weft__slice s);
  * False when it is not valid; outputs are then untouched.
  */
 bool weft__http_host_split(struct weft__slice s, struct weft__slice *host, int *port);
+
+#define WEFT__HTTP_HOST_MAX 255 /* bytes of a host's name */
 
 /* A number in decimal digits, all of them; false for no digit, another character or overflow. */
 bool weft__http_decimal(struct weft__slice s, uint64_t *value);
