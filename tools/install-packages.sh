@@ -90,3 +90,14 @@ if ! $as_root env DEBIAN_FRONTEND=noninteractive \
     echo "Install them by hand, then run make again." >&2
     exit 1
 fi
+
+# Name servers are here for the tests, which start their own: what has just come as a service is not
+# to run on this machine, now or after a restart.
+if command -v systemctl >/dev/null; then
+    units=$(dpkg-query -L $missing 2>/dev/null |
+        sed -n 's|^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.service\)$|\2|p')
+    for unit in $units; do
+        $as_root systemctl --quiet disable --now "$unit" 2>/dev/null ||
+            $as_root systemctl --quiet disable "$unit" 2>/dev/null || true
+    done
+fi

@@ -77,4 +77,20 @@ with tempfile.TemporaryDirectory() as folder:
     done = house.run(house.ROOT / "tools" / "install-packages.sh", "check", env=quiet)
     house.case("nothing is asked of apt-get when nothing is missing",
                wrong((0, ""), (done.returncode, done.stdout)))
+    log = pathlib.Path(folder) / "log"
+    for name, text in [
+            ("dpkg-query", 'case "$*" in\n-L*) echo /lib/systemd/system/knot.service;'
+                           " echo /usr/lib/systemd/system/unbound.service; echo /usr/bin/x ;;\n"
+                           "*knot*) ;;\n*) echo installed ;;\nesac"),
+            ("apt-get", f'echo "apt-get $*" >>{log}'), ("id", "echo 0"),
+            ("systemctl", f'echo "systemctl $*" >>{log}')]:
+        fake = pathlib.Path(folder) / name
+        fake.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        fake.chmod(0o755)
+    done = house.run(house.ROOT / "tools" / "install-packages.sh", "test", env=quiet)
+    said = log.read_text(encoding="utf-8").splitlines()
+    house.case("a service that comes with a package is not left running",
+               wrong((0, True, ["knot.service", "unbound.service"]),
+                     (done.returncode, any(line.endswith("install knot") for line in said),
+                      [line.split()[-1] for line in said if line.startswith("systemctl")])))
 house.finish()
