@@ -10,7 +10,12 @@
  *   trunc      by UDP only that it is cut off  many                      100 addresses, by TCP
  *   v4 v6      only the one family             half                      AAAA: SERVFAIL
  *   ttl0 ttl1  that TTL                        loop                      an alias of itself
- *   old        knows no EDNS
+ *   old        knows no EDNS                 zero    an empty datagram before the answer
+ *   bare       refused, without the question   oldbare knows no EDNS and says so without it
+ *   mute       by UDP that it is cut off, by TCP nothing
+ *   torn       by UDP that it is cut off, by TCP the first half
+ *   forged     from two other sources 10.0.0.66, and then from the right one
+ *   sixless    AAAA: no answer                 and .gone.test at the end: no such name
  *   stray      records of another name, too    other names               10.0.0.1, fd00::1, 300 s
  */
 #ifndef DNS_KIT_H
@@ -50,8 +55,8 @@ static struct {
     pthread_mutex_t lock;
     int udp, tcp, stop, seen;
     int port;
-    bool release;
-    size_t queries, by_tcp, n_held;
+    size_t queries, by_tcp, n_held, n_ports;
+    bool ports[65536]; /* that questions came from by UDP */
     size_t n_names;
     struct {
         uint32_t hash;
@@ -167,7 +172,8 @@ static inline void wild_answer(struct wild_reply *r, const unsigned char *q, siz
     r->len = 0;
     wild_put(r, q, end + 4);
     memcpy(r->bytes + 2, "\x81\x80\0\1\0\0\0\0\0\0", 10);
-    if (wild_is(name, "silent")) {
+    bool gone = strstr(name, ".gone.test") != NULL;
+    if ((wild_is(name, "silent") && !gone) || (wild_is(name, "sixless") && type == 28)) {
         r->len = 0;
         return;
     }
@@ -177,16 +183,22 @@ static inline void wild_answer(struct wild_reply *r, const unsigned char *q, siz
         rcode = 5;
     else if (wild_is(name, "notimp"))
         rcode = 4;
-    else if (wild_is(name, "nx") || wild_is(name, "nxbare"))
+    else if (wild_is(name, "nx") || wild_is(name, "nxbare") || gone)
         rcode = 3;
     else if (wild_is(name, "old") && q[11] != 0)
         rcode = 1;
     r->bytes[3] |= (unsigned char)rcode;
+    if (wild_is(name, "bare") || (wild_is(name, "oldbare") && q[11] != 0)) {
+        memcpy(r->bytes + 2, wild_is(name, "bare") ? "\x81\x85\0\0" : "\x81\x81\0\0", 4);
+        r->len = 12;
+        return;
+    }
     if (wild_is(name, "lieid"))
         r->bytes[1] ^= 0x55;
     if (wild_is(name, "liename"))
         r->bytes[13] ^= 1;
-    if (!tcp && (wild_is(name, "trunc") || wild_is(name, "many"))) {
+    if (!tcp && (wild_is(name, "trunc") || wild_is(name, "many") || wild_is(name, "mute") ||
+                 wild_is(name, "torn"))) {
         r->bytes[2] |= 2;
         return;
     }
@@ -214,13 +226,44 @@ static inline void wild_note(const unsigned char *q, size_t len, bool tcp)
     CHECK_EQ(write(wild.seen, &(uint64_t){1}, 8), 8);
 }
 
-static inline void wild_send(const struct wild_packet *p)
+static inline void wild_send_from(int fd, const struct wild_packet *p, const void *bytes, size_t n)
+{
+    (void)!sendto(fd, bytes, n, 0, (const struct sockaddr *)&p->from, sizeof p->from);
+}
+
+/* An answer to the very question, from another port and from another address. */
+static inline void wild_forge(const struct wild_packet *p, struct wild_reply r)
+{
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in sa = {.sin_family = AF_INET};
+        sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (unsigned)i);
+        sa.sin_port = htons(i == 0 ? 0 : (uint16_t)wild.port);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        CHECK_EQ(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+        r.bytes[r.len - 1] = 66;
+        wild_send_from(fd, p, r.bytes, r.len);
+        close(fd);
+    }
+}
+
+static inline void wild_send(const struct wild_packet *p, const char *name)
 {
     struct wild_reply r;
     wild_answer(&r, p->bytes, p->len, false);
+    if (wild_is(name, "forged"))
+        wild_forge(p, r);
+    if (wild_is(name, "zero"))
+        wild_send_from(wild.udp, p, "", 0);
     if (r.len > 0)
-        (void)!sendto(wild.udp, r.bytes, r.len, 0, (const struct sockaddr *)&p->from,
-                      sizeof p->from);
+        wild_send_from(wild.udp, p, r.bytes, r.len);
+}
+
+static inline void wild_note_port(const struct wild_packet *p)
+{
+    pthread_mutex_lock(&wild.lock);
+    wild.n_ports += !wild.ports[p->from.sin_port];
+    wild.ports[p->from.sin_port] = true;
+    pthread_mutex_unlock(&wild.lock);
 }
 
 static inline void wild_udp(void)
@@ -231,6 +274,7 @@ static inline void wild_udp(void)
     while (n = sizeof p.from, (len = recvfrom(wild.udp, p.bytes, sizeof p.bytes, MSG_DONTWAIT,
                                               (struct sockaddr *)&p.from, &n)) > 16) {
         p.len = (size_t)len;
+        wild_note_port(&p);
         wild_note(p.bytes, p.len, false);
         char name[300];
         size_t end;
@@ -238,7 +282,7 @@ static inline void wild_udp(void)
         if (wild_is(name, "hold") && wild.n_held < WILD_HELD)
             wild.held[wild.n_held++] = p;
         else
-            wild_send(&p);
+            wild_send(&p, name);
     }
 }
 
@@ -258,7 +302,11 @@ static inline void wild_tcp(void)
             break;
         wild_note(q + 2, len, true);
         wild_answer(&r, q + 2, len, true);
+        if (memcmp(q + 2 + 12, "\4mute", 5) == 0)
+            continue; /* until the other side has gone */
         unsigned char head[2] = {(unsigned char)(r.len >> 8), (unsigned char)r.len};
+        if (memcmp(q + 2 + 12, "\4torn", 5) == 0)
+            r.len /= 2; /* the length says otherwise */
         if (r.len == 0 || send(fd, head, 2, MSG_MORE | MSG_NOSIGNAL) != 2 ||
             send(fd, r.bytes, r.len, MSG_NOSIGNAL) != (ssize_t)r.len)
             break;
@@ -280,7 +328,7 @@ static inline void *wild_main(void *arg)
             if (n >= 1000000)
                 return NULL;
             for (size_t i = 0; i < wild.n_held; i++)
-                wild_send(&wild.held[i]);
+                wild_send(&wild.held[i], "");
             wild.n_held = 0;
         }
         if (p[0].revents != 0)
@@ -361,7 +409,8 @@ static inline size_t wild_queries(void)
 static inline void wild_reset(void)
 {
     pthread_mutex_lock(&wild.lock);
-    wild.queries = wild.by_tcp = wild.n_names = 0;
+    wild.queries = wild.by_tcp = wild.n_names = wild.n_ports = 0;
+    memset(wild.ports, 0, sizeof wild.ports);
     pthread_mutex_unlock(&wild.lock);
 }
 

@@ -39,14 +39,33 @@ static int failures(void *arg)
     CHECK_EQ(dns_look("old.test", AF_INET), 1);
     CHECK_EQ(wild_count("old.test", 0), 2);
     CHECK_EQ(dns_look("plain.test", 0), 2);
+    CHECK_EQ(dns_look("zero.test", 0), 2);
     CHECK_EQ(dns_look("stray.test", AF_INET), 1); /* not the address of another name */
     struct weft_addresses *a = NULL;
     CHECK_EQ(weft_resolve(&a, "stray.other.test", 0, NULL, DNS_SOON), 0);
     CHECK(dns_has(a, "10.0.0.1:0") && !dns_has(a, "127.0.0.99:0"));
     weft_addresses_free(&a);
+    CHECK_EQ(weft_resolve(&a, "forged.test", 0, NULL, DNS_SOON), 0);
+    CHECK(dns_has(a, "10.0.0.1:0") && !dns_has(a, "10.0.0.66:0"));
+    weft_addresses_free(&a);
     return 0;
 }
 DNS_ON_THREAD(failures)
+
+/* Refusals that do not repeat the question: as unbound's, and those of servers without EDNS. */
+static int bare(void *arg)
+{
+    (void)arg;
+    wild_use(NULL); /* whoever takes them for none waits for 20 s */
+    int64_t began = weft_now_ns();
+    fails("bare.test", "refused");
+    CHECK_EQ(wild_count("bare.test", 1), 2);
+    CHECK_EQ(dns_look("oldbare.test", AF_INET), 1);
+    CHECK_EQ(wild_count("oldbare.test", 1), 2);
+    CHECK(weft_now_ns() - began < weft_s(15));
+    return 0;
+}
+DNS_ON_THREAD(bare)
 
 static int by_tcp(void *arg)
 {
@@ -208,6 +227,8 @@ static int ten_thousand(void *arg)
     CHECK_EQ(weft_group_wait(g, WEFT_NEVER), 0);
     CHECK_EQ(m.ok, all);
     CHECK(wild_queries() >= 2 * (size_t)all);
+    /* Not all by the same port, or who forges answers would have to guess 16 bits only. */
+    CHECK(wild.n_ports >= (size_t)all / 256 - 1);
     CHECK_EQ(weft_group_close(&g), 0);
     return 0;
 }
@@ -443,6 +464,7 @@ int main(void)
 {
     static const struct kit_case cases[] = {
         IN_TASK(failures),     ON_THREAD(failures_thread),
+        IN_TASK(bare),         ON_THREAD(bare_thread),
         IN_TASK(by_tcp),       ON_THREAD(by_tcp_thread),
         IN_TASK(deadlines),    ON_THREAD(deadlines_thread),
         IN_TASK(cache),        ON_THREAD(cache_thread),

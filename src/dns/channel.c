@@ -25,6 +25,7 @@
 #include "sys/call.h"
 
 #define EDNS_SIZE 1232 /* what goes through nearly every path unfragmented */
+#define RCODE_FORMERR 1
 #define RCODE_SERVFAIL 2
 #define RCODE_NOTIMP 4
 #define RCODE_REFUSED 5
@@ -131,15 +132,25 @@ static struct weft__dns_entry *entry_of(struct weft__dns_channel *c, const unsig
     return NULL;
 }
 
-/* Refusals, after which c-ares asks elsewhere and at the end does not say that there were any. */
-static void note_refusal(struct weft__dns_channel *c, const unsigned char *packet)
+/*
+ * Refusals, after which c-ares asks elsewhere and at the end does not say that there were any. Some
+ * servers do not repeat the question in them (unbound, and those that do not know EDNS), and c-ares
+ * would take that for an answer to another one and wait: then it is put in. Returns the length.
+ */
+static ssize_t note_refusal(struct weft__dns_channel *c, const struct weft__dns_sock *s,
+                            unsigned char *packet, ssize_t n, size_t cap)
 {
     unsigned rcode = packet[3] & 15u;
-    struct weft__dns_entry *e = NULL;
-    if (rcode == RCODE_SERVFAIL || rcode == RCODE_NOTIMP || rcode == RCODE_REFUSED)
-        e = entry_of(c, packet);
-    if (e != NULL)
+    if ((packet[2] & 0x80) == 0 || (rcode != RCODE_FORMERR && rcode != RCODE_SERVFAIL &&
+                                    rcode != RCODE_NOTIMP && rcode != RCODE_REFUSED))
+        return n;
+    struct weft__dns_entry *e = entry_of(c, packet);
+    if (e == NULL || e->sock != s)
+        return n;
+    if (rcode != RCODE_FORMERR)
         e->said = (uint8_t)rcode;
+    bool bare = packet[4] == 0 && packet[5] == 0;
+    return bare ? (ssize_t)weft__dns_write_bare(packet, cap, e->id, rcode, e->name, e->type) : n;
 }
 
 /* Notes by which socket an entry's query went out, and its identifier. */
@@ -165,11 +176,14 @@ static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags
         return fail(-s->broken);
     if (e != NULL && !c->fed && e->sock == s) {
         c->fed = true;
-        n = (ssize_t)weft__dns_write_no_name(buf, len, e->id, e->name, e->type);
+        n = (ssize_t)weft__dns_write_bare(buf, len, e->id, WEFT__DNS_RCODE_NO_NAME, e->name,
+                                          e->type);
     } else {
         n = weft__call_recv_now(fd, buf, len);
+        if (n == 0 && !s->stream) /* an empty datagram, which some c-ares take for an end */
+            n = -EAGAIN;
         if (n >= 12 && !s->stream)
-            note_refusal(c, buf);
+            n = note_refusal(c, s, buf, n, len);
     }
     if (n < 0)
         return fail((int)n);
@@ -190,7 +204,16 @@ static ares_ssize_t sock_send(ares_socket_t fd, const struct iovec *iov, int n, 
     if (!s->stream && n > 0 && iov[0].iov_len >= 2)
         note_query(arg, s, iov[0].iov_base);
     ssize_t sent = weft__call_sendmsg_now(fd, &msg);
-    return sent < 0 ? fail((int)sent) : sent;
+    if (sent >= 0)
+        return sent;
+    /* It may be an earlier datagram that was refused. c-ares lets only this question go elsewhere,
+     * and the error is told once: the others have to hear of it, too. */
+    if (sent != -EAGAIN && !s->stream) {
+        s->broken = (int)-sent;
+        s->ready = POLLIN;
+        weft__dns_want_pump(s->channel->dns);
+    }
+    return fail((int)sent);
 }
 
 static const struct ares_socket_functions functions = {
@@ -382,10 +405,16 @@ void weft__dns_channel_ask(struct weft__dns_channel *c, struct weft__dns_entry *
     e->state = WEFT__DNS_UNDER_WAY;
     e->channel = c;
     c->dns->n_asked++;
+    c->n_queries++;
     c->asking = e;
     ares_query(c->ares, e->name, 1 /* IN */, e->type, answered, e);
     c->asking = NULL;
     weft__dns_channel_settle(c);
+}
+
+bool weft__dns_channel_worn(const struct weft__dns_channel *c)
+{
+    return c->n_queries >= WEFT__DNS_ONE_PORT && c->dns->n_channels < WEFT__DNS_CHANNELS;
 }
 
 static struct weft__dns_entry *first_abandoned(const struct weft__dns_channel *c)
@@ -490,6 +519,7 @@ int weft__dns_channel_open(struct weft__dns *n)
         return err;
     }
     weft__list_push_back(&n->channels, &c->link);
+    n->n_channels++;
     n->channel = c;
     return 0;
 }
@@ -502,6 +532,7 @@ static void channel_close(struct weft__dns_channel *c)
     ares_destroy(c->ares); /* ends what is under way, and closes its sockets */
     WEFT__ASSERT(weft__list_empty(&c->asked) && weft__list_empty(&c->socks));
     weft__list_remove(&c->link);
+    n->n_channels--;
     if (n->channel == c)
         n->channel = NULL;
     weft__free(c);

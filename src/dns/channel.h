@@ -14,6 +14,7 @@ struct weft__dns_channel {
     struct weft__list socks;
     struct weft__list asked; /* entries */
     struct weft__alarm alarm;
+    size_t n_queries;                 /* so far */
     struct weft__dns_entry *asking;   /* its query is being made */
     struct weft__dns_entry *stopping; /* is to get our own answer */
     bool fed;                         /* and has got it */

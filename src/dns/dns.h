@@ -31,6 +31,8 @@
 #define WEFT__DNS_TEXT 1025     /* any name of a message as text, with its NUL */
 #define WEFT__DNS_LOOKUPS 10000 /* of one resolver */
 #define WEFT__DNS_ASKED 256     /* questions under way at once; the others wait for their turn */
+#define WEFT__DNS_ONE_PORT 512  /* questions that one channel asks, by the same ports */
+#define WEFT__DNS_CHANNELS 8    /* as many at once, but for changes of the configuration */
 #define WEFT__DNS_SERVERS 8
 #define WEFT__DNS_DOMAINS 8
 #define WEFT__DNS_KEPT_LEN 4096 /* longer answers are not kept */
@@ -86,9 +88,10 @@ bool weft__dns_rr_address(struct weft_address *ret, const struct weft__dns_rr *r
 /* An answer for a caller; NULL: no memory. age_s is taken off the TTLs. */
 struct weft_dns_answer *weft__dns_build(const unsigned char *msg, size_t len, const char *name,
                                         uint16_t type, uint32_t age_s);
-/* A query, or (status NO_NAME) an answer that there is no such name. Returns its length. */
-size_t weft__dns_write_no_name(unsigned char *buf, size_t cap, uint16_t id, const char *name,
-                               uint16_t type);
+/* An answer that repeats its question and has a code, and nothing else. Returns its length. */
+#define WEFT__DNS_RCODE_NO_NAME 3
+size_t weft__dns_write_bare(unsigned char *buf, size_t cap, uint16_t id, unsigned rcode,
+                            const char *name, uint16_t type);
 
 /* --- Files and options (conf.c, hosts.c) ------------------------------------------------------ */
 
@@ -216,7 +219,7 @@ struct weft__dns {
     struct weft__list channels;            /* all */
     struct weft__list queued, ended, kept; /* kept: the least recently used first */
     struct weft__list ready;               /* look-ups to be told */
-    size_t n_asked, n_kept, n_lookups;
+    size_t n_asked, n_kept, n_lookups, n_channels;
     uint32_t seed;
     struct weft__dns_entry *buckets[1024];
 };
@@ -238,6 +241,8 @@ void weft__dns_channels_close(struct weft__dns *n);
  * everything under way is stopped. */
 void weft__dns_channels_tidy(struct weft__dns *n);
 void weft__dns_channel_ask(struct weft__dns_channel *c, struct weft__dns_entry *e);
+/* Whether c has asked enough: who forges answers is to have little time to find its ports. */
+bool weft__dns_channel_worn(const struct weft__dns_channel *c);
 void weft__dns_channel_stop_abandoned(struct weft__dns *n);
 /* What descriptors brought at once, when operations were submitted. */
 void weft__dns_channels_ready(struct weft__dns *n);

@@ -22,7 +22,7 @@
 #define TYPE_CNAME 5
 #define TYPE_SOA 6
 #define ALIASES_MAX 16
-#define RCODE_NO_NAME 3
+#define RCODE_NO_NAME WEFT__DNS_RCODE_NO_NAME
 
 struct head {
     unsigned rcode, questions, answers, authority;
@@ -398,12 +398,12 @@ void weft_dns_answer_free(struct weft_dns_answer **a)
     *a = NULL;
 }
 
-size_t weft__dns_write_no_name(unsigned char *buf, size_t cap, uint16_t id, const char *name,
-                               uint16_t type)
+size_t weft__dns_write_bare(unsigned char *buf, size_t cap, uint16_t id, unsigned rcode,
+                            const char *name, uint16_t type)
 {
     struct weft__writer w = weft__writer_of(buf, cap);
     weft__writer_number(&w, 2, id);
-    weft__writer_number(&w, 2, 0x8180 | RCODE_NO_NAME); /* an answer, recursion */
+    weft__writer_number(&w, 2, 0x8180 | rcode); /* an answer, recursion */
     weft__writer_number(&w, 2, 1);
     weft__writer_number(&w, 6, 0);
     while (*name != '\0') {

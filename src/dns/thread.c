@@ -23,6 +23,8 @@ static nfds_t collect(struct weft__dns *n, struct pollfd p[SOCKS_MAX], int64_t *
         struct weft__dns_channel *c = WEFT__CONTAINER_OF(node, struct weft__dns_channel, link);
         WEFT__LIST_EACH(&c->socks, at) {
             const struct weft__dns_sock *s = WEFT__CONTAINER_OF(at, struct weft__dns_sock, link);
+            if (s->ready != 0)
+                *until_ns = 0; /* the pump has something to do */
             if (count < SOCKS_MAX && s->want != 0)
                 p[count++] = (struct pollfd){.fd = s->fd, .events = s->want};
         }
