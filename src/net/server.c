@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "sys/call.h"
 #include "sys/sim/world.h"
@@ -173,7 +174,7 @@ static int make_workers(struct weft_server *s)
 
 static int listen_all(struct weft_server *s)
 {
-    bool tcp = s->at.kind == WEFT_ENDPOINT_TCP;
+    bool tcp = weft__endpoint_is_tcp(&s->at);
     struct weft__listen o = {.backlog = s->options.backlog,
                              .reuse_port = tcp && s->n_workers > 1,
                              .v6_only = s->options.v6_only,
@@ -190,7 +191,7 @@ static int listen_all(struct weft_server *s)
     s->family = weft__socket_family(s->workers[0].fd);
     if (s->family < 0)
         return s->family;
-    return weft_endpoint_print(&s->at, s->endpoint, sizeof s->endpoint);
+    return weft__endpoint_plain(&s->at, s->endpoint, sizeof s->endpoint);
 }
 
 static int peers_open(struct weft_server *s)
@@ -277,6 +278,8 @@ int weft_server_open(struct weft_server **ret, struct weft_group *g, const char 
     int err = check(o != NULL ? o : &(struct weft_server_options){0}, handler, f);
     if (err == 0)
         err = weft_endpoint_parse(&at, endpoint);
+    if (err == 0)
+        err = weft__endpoint_here(&at);
     if (err == 0 && at.kind == WEFT_ENDPOINT_UDP)
         err = weft__fail(-EINVAL, "%s: servers accept streams; use weft_udp_open", endpoint);
     if (err < 0)
