@@ -67,6 +67,7 @@ int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadlin
     int err = p->secure ? weft_tls_connect(&s, p->tls, p->server_name, d) : 0;
     if (err < 0) {
         err = fail_at(err, p);
+        weft__out_last_try(s); /* the alert, that says why to the peer */
         weft__stream_end(&s, err == -ECANCELED || err == -ETIMEDOUT);
         return err;
     }

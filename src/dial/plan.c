@@ -77,20 +77,18 @@ static int host_name(char **ret, const struct weft_endpoint *e)
 
 static int plan_tls(struct weft__plan *p, const struct weft_dial_options *o)
 {
-    bool tls = p->to.kind == WEFT_ENDPOINT_TLS;
     int err = weft__tls_of_query(&p->tls, &p->to);
     if (err == 0)
         err = text_of(&p->server_name, &p->to, "server-name");
     if (err < 0)
         return err;
-    if (p->tls == NULL && o->tls != NULL) {
-        atomic_fetch_add_explicit(&o->tls->refs, 1, memory_order_relaxed);
-        p->tls = o->tls;
-    }
     if (p->to.kind == WEFT_ENDPOINT_TCP && (o->tls != NULL || o->server_name != NULL))
         return weft__fail(-EINVAL, "%s is not secured, and has options of TLS: write tls://",
                           p->text);
-    p->secure = tls || p->tls != NULL || p->server_name != NULL || o->server_name != NULL;
+    if (p->tls == NULL && o->tls != NULL)
+        p->tls = weft__tls_ref(o->tls);
+    p->secure = p->to.kind == WEFT_ENDPOINT_TLS || p->tls != NULL || p->server_name != NULL ||
+                o->server_name != NULL;
     if (!p->secure || p->server_name != NULL)
         return 0;
     if (o->server_name == NULL)
