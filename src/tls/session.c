@@ -136,7 +136,7 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     if (t->session_key == NULL || !SSL_SESSION_is_resumable(session))
         return 0;
     size_t len = strlen(t->session_key) + 1;
-    struct weft__tls_session *fresh = weft__alloc(sizeof *fresh + len);
+    struct weft__tls_session *fresh = weft__calloc(1, sizeof *fresh + len);
     if (fresh == NULL)
         return 0;
     memcpy(fresh->key, t->session_key, len);
