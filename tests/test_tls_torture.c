@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TLS under failures: every allocation, of the library and of OpenSSL, every call and every wait of
- * a handshake, an exchange and its end fails in turn.
+ * TLS under failures: every allocation, every call and every wait of a handshake, an exchange and
+ * its end fails in turn.
  *
- * OpenSSL's allocations are made to fail by the same counter; they are not counted as live, because
- * it keeps some for the process.
+ * In test_heavy_tls_torture.c, which is this program with a switch, the allocations of OpenSSL are
+ * made to fail, too, by the same counter. They are not counted as live, because it keeps some for
+ * the process.
  */
 #include "torture_kit.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
+#include <sys/socket.h>
+
 #include "base/alloc.h"
+#include "net/secure.h"
+#include "net/transport.h"
 #include "tls_kit.h"
 
 #define LARGE 40000u
+#ifndef TLS_TORTURE_OPENSSL
+#define TLS_TORTURE_OPENSSL 0
+#endif
 
 static struct weft_tls *server_context, *client_context;
 
@@ -78,6 +86,109 @@ static int exchange(const char *driver)
     return torture_run(driver, both_ends, NULL);
 }
 
+/* --- The same in callback mode ---------------------------------------------------------------- */
+
+struct conn {
+    struct weft_group *tasks; /* where the server goes on, in a task */
+    bool server;
+    size_t got;
+    int made, lost, error;
+};
+
+static int conn_made(struct weft_stream *t, void *arg)
+{
+    struct conn *c = arg;
+    static const char text[LARGE];
+    c->made++;
+    weft_transport_set(t, c);
+    return c->server ? 0 : weft_transport_write(t, text, sizeof text);
+}
+
+static int say_thanks(struct weft_stream *s, void *arg)
+{
+    (void)arg;
+    int err = weft_write(s, "thanks\n", 7, TORTURE_SOON);
+    return err == 0 ? weft_flush(s, TORTURE_SOON) : err;
+}
+
+static int conn_data(struct weft_stream *t, const void *data, size_t len, void *arg)
+{
+    struct conn *c = arg;
+    (void)data;
+    c->got += len;
+    if (!c->server || c->got < LARGE)
+        return 0;
+    int err = weft_protocol_detach(c->tasks, t, 0, say_thanks, NULL);
+    c->lost += err == 0;
+    return err;
+}
+
+static void conn_lost(struct weft_stream *t, int error, void *arg)
+{
+    struct conn *c = arg;
+    CHECK_EQ(ERR_peek_error(), 0);
+    c->lost += t != NULL;
+    c->error = error;
+}
+
+static int conn_open(struct weft_group *g, struct weft_stream **s, struct conn *c)
+{
+    static const struct weft_protocol p = {.made = conn_made, .data = conn_data, .lost = conn_lost};
+    struct weft_factory f = {.protocol = &p, .arg = c};
+    struct weft__transport_secure how = {.tls = c->server ? server_context : client_context,
+                                         .host = c->server ? NULL : "server.test",
+                                         .server = c->server,
+                                         .handshake_ms = KIT_SLOW ? 2000 : 400};
+    struct weft__factory_ref *ref = NULL;
+    int fd = weft_stream_detach(s, NULL, 0, NULL, TORTURE_SOON);
+    int err = fd < 0 ? fd : weft__factory_ref_new(&ref, &f);
+    if (err == 0)
+        err = weft__transport_open_secure(g, ref, fd, AF_UNIX, NULL, NULL, c->server, &how);
+    weft__factory_unref(ref);
+    if (err < 0 && fd >= 0)
+        (void)close(fd);
+    return err;
+}
+
+static int both_conns(void *arg)
+{
+    struct conn a = {.server = false}, b = {.server = true};
+    struct weft_stream *c = NULL, *s = NULL;
+    struct weft_group *g = NULL, *tasks = NULL;
+    (void)arg;
+    int err = weft_socketpair(&c, &s);
+    if (err == 0)
+        err = weft_group_open(&tasks);
+    if (err == 0)
+        err = weft_group_open(&g);
+    b.tasks = tasks;
+    if (err == 0)
+        err = conn_open(g, &s, &b);
+    if (err == 0)
+        err = conn_open(g, &c, &a);
+    if (err == 0)
+        err = weft_group_wait(g, weft_after_s(30));
+    if (err == 0)
+        err = weft_group_wait(tasks, weft_after_s(30));
+    err = torture_first(err, weft_group_close(&g));
+    err = torture_first(err, weft_group_close(&tasks));
+    weft_abort(&c);
+    weft_abort(&s);
+    CHECK_EQ(a.made, a.lost); /* as many ends as beginnings */
+    CHECK_EQ(b.made, b.lost);
+    if (err == 0)
+        err = a.error < 0 ? a.error : a.got < 7 ? WEFT_EEOF : 0;
+    return err;
+}
+
+static int callbacks(const char *driver)
+{
+    return torture_run(driver, both_conns, NULL);
+}
+
+/* --- Contexts ----------------------------------------------------------------------------------
+ */
+
 static int contexts(const char *driver)
 {
     struct weft_tls *tls = NULL;
@@ -127,13 +238,18 @@ static void ssl_free(void *ptr, const char *file, int line)
 
 int main(void)
 {
-    static const struct torture_scene scenes[] = {{"exchange", exchange}, {"contexts", contexts}};
-    if (getenv("TORTURE_OPENSSL") != NULL)
+    static const struct torture_scene scenes[] = {
+        {"exchange", exchange}, {"callbacks", callbacks}, {"contexts", contexts}};
+    static const struct torture_scene on_threads[] = {{"exchange", exchange},
+                                                      {"contexts", contexts}};
+    bool heavy = TLS_TORTURE_OPENSSL;
+    if (heavy)
         CHECK(CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free));
     server_context = tls_kit_server("server");
     client_context = tls_kit_open(
         &(struct weft_tls_options){.ca = tls_kit_file("ca.pem"), .no_resumption = true});
-    int failed = torture_main(scenes, 2, scenes, 2, 25);
+    int failed =
+        heavy ? torture_main(scenes, 2, scenes, 1, 60) : torture_main(scenes, 3, on_threads, 2, 25);
     weft_tls_close(&client_context);
     weft_tls_close(&server_context);
     return failed;

@@ -52,7 +52,8 @@ WEFT_API WEFT_MUST_CHECK int weft_transport_write(struct weft_stream *t, const v
                                                   size_t len);
 WEFT_API WEFT_MUST_CHECK int weft_transport_writev(struct weft_stream *t, const struct iovec *iov,
                                                    int n);
-/* Bytes queued and not yet taken by the kernel. */
+/* Bytes queued and not yet taken by the kernel; of a secured connection, as they go over the wire.
+ */
 WEFT_API size_t weft_transport_queued(const struct weft_stream *t);
 
 WEFT_API void weft_transport_pause_reading(struct weft_stream *t);

@@ -6,8 +6,9 @@
  *
  *     r = weft_tls_connect(&s, NULL, "example.org", weft_after_s(10));
  *
- * From then on all calls of stream.h work on s as before, in tasks and on plain threads. A server
- * does the same with weft_tls_accept and a context that has a certificate. Protocols that begin in
+ * From then on all calls of stream.h work on s as before, in tasks and on plain threads; it may be
+ * attached to a protocol, and all calls of protocol.h work, too. A server does the same with
+ * weft_tls_accept and a context that has a certificate. Protocols that begin in
  * plain text (STARTTLS) do it when they have agreed to; what the peer sent ahead is taken over.
  *
  * What a caller of a secured stream has to know:
@@ -112,6 +113,25 @@ WEFT_API WEFT_MUST_CHECK int weft_tls_connect(struct weft_stream **s, struct wef
 /* As the server; tls must have a certificate (else -EINVAL). Results as of weft_tls_connect. */
 WEFT_API WEFT_MUST_CHECK int weft_tls_accept(struct weft_stream **s, struct weft_tls *tls,
                                              weft_deadline d);
+
+/*
+ * The same for a connection in callback mode, called in its callbacks (protocol.h); never waits.
+ * unread: the last bytes of the current `data` call are the first of TLS, as what comes after it.
+ * What was written before goes out as it is. Until hands have been shaken, writing gives -EBUSY and
+ * `data` is not called; then done(t, conn) is (may be NULL; an error of it aborts). When it fails,
+ * or takes longer than handshake_ms, `lost` has the error. tls need not outlive the call.
+ *
+ * Returns 0, -EINVAL, -ENOMEM, -EBUSY (secured already), WEFT_ECLOSED, -EOPNOTSUPP (a task or
+ * thread runs these callbacks). A protocol that is secured from the start is served at a tls://
+ * endpoint.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_tls_connect_nowait(struct weft_stream *t, struct weft_tls *tls,
+                                                     const char *host, size_t unread,
+                                                     int (*done)(struct weft_stream *t,
+                                                                 void *conn));
+WEFT_API WEFT_MUST_CHECK int weft_tls_accept_nowait(struct weft_stream *t, struct weft_tls *tls,
+                                                    size_t unread,
+                                                    int (*done)(struct weft_stream *t, void *conn));
 
 /* --- Facts --------------------------------------------------------------------------------- */
 

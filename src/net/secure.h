@@ -14,6 +14,23 @@
 
 struct weft_tls;
 
+/*
+ * What a filter's class has for callback mode. Its stream is then the transport's companion, which
+ * no user sees: the lower stream is the transport's own, whose held buffers are the input, and
+ * whose queue takes the output. None of these waits.
+ */
+struct weft__filter_class {
+    /* Goes on with the handshake: 1 it is done, 0 it needs more input, < 0. */
+    int (*shake)(struct weft_stream *f);
+    /* Plain text out of the input: > 0, 0 at the peer's end, -EAGAIN: all input is used up, < 0. */
+    ssize_t (*take)(struct weft_stream *f, void *buf, size_t cap);
+    /* Queues all of it, or the connection is beyond use. May change iov. */
+    int (*seal)(struct weft_stream *f, struct iovec *iov, int n);
+    struct weft_stream *(*lower)(struct weft_stream *f);
+    /* Puts another in its place, NULL: none. bound: of bytes queued there. */
+    void (*bind)(struct weft_stream *f, struct weft_stream *lower, size_t bound);
+};
+
 struct weft__secure_class {
     struct weft_tls *(*ref)(struct weft_tls *tls);
     void (*unref)(struct weft_tls *tls);
@@ -25,6 +42,9 @@ struct weft__secure_class {
      * it the stream of its server's record (s->conn). */
     int (*accept)(struct weft_stream **s, struct weft_tls *tls, weft_deadline d);
     int (*connect)(struct weft_stream **s, struct weft_tls *tls, const char *host, weft_deadline d);
+    /* A filter over lower that has not begun its handshake. host NULL: as the server. */
+    int (*filter)(struct weft_stream **ret, struct weft_tls *tls, struct weft_stream *lower,
+                  bool server, const char *host);
 };
 
 struct weft__secure {

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "net/count.h"
 #include "net/stream.h"
+#include "net/transport.h"
 
 #define LABEL_MAX 32
 
@@ -116,12 +117,12 @@ int weft_stream_local(const struct weft_stream *s, struct weft_address *ret)
 
 uint64_t weft_stream_bytes_in(const struct weft_stream *s)
 {
-    return s->bytes_in;
+    return s->proto != NULL && s->secured ? weft__transport_bytes(s, true) : s->bytes_in;
 }
 
 uint64_t weft_stream_bytes_out(const struct weft_stream *s)
 {
-    return s->bytes_out;
+    return s->proto != NULL && s->secured ? weft__transport_bytes(s, false) : s->bytes_out;
 }
 
 int weft_stream_fd(const struct weft_stream *s)

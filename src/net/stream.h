@@ -56,6 +56,8 @@ struct weft__stream_class {
     void (*release)(struct weft_stream *s, bool abrupt);
     int (*address)(const struct weft_stream *s, bool peer, struct weft_address *ret);
     bool joins; /* small writes on a loop go through the queue of out.c */
+    /* Of filters that can work in callback mode, else NULL; see secure.h. */
+    const struct weft__filter_class *filter;
 };
 
 struct weft_stream {
@@ -114,6 +116,9 @@ struct weft_stream {
     bool canceling : 1;  /* the operation is being cancelled */
     bool delivering : 1; /* in the data callback */
     bool claimed : 1;    /* detached, and the task that goes on has not taken the rest yet */
+    bool secured : 1;    /* its bytes go through a filter: see transport_secure.c */
+    bool shaking : 1;    /* ... which shakes hands */
+    bool more : 1;       /* ... and has, or may have, bytes that it has not given out */
     int ended; /* what receiving came to while bytes were held back: 1 the end, < 0; 0: nothing */
 };
 

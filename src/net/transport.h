@@ -8,6 +8,8 @@
 
 struct weft__worker;
 struct weft__peer;
+struct weft__shake;
+struct weft_tls;
 
 /* A server's or client's copy of a factory, shared by its connections; of one loop. */
 struct weft__factory_ref {
@@ -22,7 +24,12 @@ struct weft__transport_extra {
     struct weft__peer *peer; /* with max_per_peer */
     weft_producer produce;   /* NULL: none */
     void *arg;
-    bool waiting; /* the producer said that it will resume by itself */
+    struct weft_stream *filter; /* of a secured connection: what its bytes go through */
+    struct weft__shake *shake;  /* while it shakes hands, else NULL */
+    char *why;                  /* what weft_error_detail will say in `lost` */
+    bool waiting;               /* the producer said that it will resume by itself */
+    bool all_sent;              /* a secured one's good-bye is all that the peer may miss */
+    bool gentle;                /* the error was told to the peer: no reset */
 };
 
 /* 232 bytes: what an idle connection costs. */
@@ -41,11 +48,44 @@ static inline struct weft__transport *weft__transport_of(const struct weft_strea
     return s->proto;
 }
 
+static inline const struct weft_protocol *weft__transport_protocol(const struct weft__transport *t)
+{
+    return t->s.shared->factory.protocol;
+}
+
+/* Callbacks see the loop's callback flow, also when a task's call leads to one. */
+static inline struct weft__flow *weft__transport_enter(struct weft__transport *t, bool *was_inside)
+{
+    struct weft__flow *f = weft__flow_current;
+    *was_inside = t->s.inside;
+    t->s.inside = true;
+    weft__flow_current = &t->s.loop->callback;
+    return f;
+}
+
+static inline void weft__transport_leave(struct weft__transport *t, struct weft__flow *f,
+                                         bool was_inside)
+{
+    weft__flow_current = f;
+    t->s.inside = was_inside;
+}
+
 /* Made when first asked for; NULL: no memory. */
 struct weft__transport_extra *weft__transport_extra(struct weft__transport *t);
 /* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
 void weft__transport_progress(struct weft_stream *s);
 void weft__transport_op_done(struct weft__op *op);
+/* Looks at what is due; t may be gone afterwards. Does nothing inside a callback of it. */
+void weft__transport_settle(struct weft__transport *t);
+/* Something happened that settle has to look at. */
+void weft__transport_stir(struct weft__transport *t);
+/* It ends, with that error; the first one counts. */
+void weft__transport_fail(struct weft__transport *t, int error);
+/* Callbacks: made; the peer's end; a piece, whose buffer is in no list; paused or resumed. */
+void weft__transport_made(struct weft__transport *t);
+void weft__transport_eof(struct weft__transport *t);
+void weft__transport_data(struct weft__transport *t, struct weft__rbuf *rb);
+void weft__transport_mark(struct weft__transport *t, void (*fn)(struct weft_stream *, void *));
 /* The receive of a connection that a task has claimed (detached) is over. */
 void weft__transport_wake_heir(struct weft__transport *t);
 /* Has the connection looked at in the loop's next turn (made is called then, if it was not). */
@@ -57,5 +97,49 @@ void weft__transport_later(struct weft__transport *t);
  */
 int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
                          struct weft__worker *worker, struct weft__peer *peer, bool now);
+
+/* --- Secured connections (transport_secure.c) ------------------------------------------------- */
+
+struct weft__transport_secure {
+    struct weft_tls *tls; /* borrowed */
+    const char *host;     /* clients: whose certificate it is to be; copied */
+    bool server;
+    int64_t handshake_ms; /* 0: the context's */
+    /* Called when hands have been shaken, instead of `made`; NULL: made. */
+    int (*done)(struct weft_stream *t, void *conn);
+};
+
+/* What both begin with: a member of g that nothing has been asked of yet. */
+int weft__transport_new(struct weft__transport **ret, struct weft_group *g,
+                        struct weft__factory_ref *ref, int fd, int family,
+                        struct weft__worker *worker, struct weft__peer *peer, bool extra);
+/* Bytes of plain text, in or out. */
+uint64_t weft__transport_bytes(const struct weft_stream *s, bool in);
+
+/*
+ * As weft__transport_open, with a handshake before `made`. A server's whose handshake fails is
+ * counted by its worker as a failed one. For a client's, `lost` is called then, with t NULL and the
+ * factory's arg as conn.
+ */
+int weft__transport_open_secure(struct weft_group *g, struct weft__factory_ref *ref, int fd,
+                                int family, struct weft__worker *worker, struct weft__peer *peer,
+                                bool now, const struct weft__transport_secure *how);
+/* From now on the connection is a secured one; the last `unread` bytes of the current data call are
+ * the first of it. */
+int weft__transport_upgrade(struct weft__transport *t, size_t unread,
+                            const struct weft__transport_secure *how);
+/* One step of the handshake, or one piece of plain text, out of what has come. */
+void weft__transport_secure_step(struct weft__transport *t);
+/* The bytes below have ended: 1 by an end, < 0. */
+void weft__transport_secure_ended(struct weft__transport *t, int how);
+/* Tells the peer that nothing more comes. */
+void weft__transport_goodbye(struct weft__transport *t);
+int weft__transport_seal(struct weft__transport *t, const struct iovec *iov, int n);
+/* Before `lost`: has the detail say what the error was; calls it for a client never made. */
+void weft__transport_secure_lost(struct weft__transport *t);
+/* Attach: the task's filter f becomes t's. Detach: it leaves t, over lower. */
+void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f);
+void weft__transport_disown(struct weft__transport *t, struct weft_stream *lower);
+void weft__transport_secure_free(struct weft__transport *t, bool abrupt);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/secure.h"
 #include "net/server.h"
 #include "net/transport.h"
 
@@ -76,13 +77,14 @@ struct weft__transport_extra *weft__transport_extra(struct weft__transport *t)
     return t->extra;
 }
 
-int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
-                         struct weft__worker *worker, struct weft__peer *peer, bool now)
+int weft__transport_new(struct weft__transport **ret, struct weft_group *g,
+                        struct weft__factory_ref *ref, int fd, int family,
+                        struct weft__worker *worker, struct weft__peer *peer, bool extra)
 {
     struct weft__transport *t = transport_new(ref);
     if (t == NULL)
         return -ENOMEM;
-    int err = peer != NULL && weft__transport_extra(t) == NULL ? -ENOMEM : 0;
+    int err = extra && weft__transport_extra(t) == NULL ? -ENOMEM : 0;
     if (err == 0)
         err = weft__group_enter(g, &t->member, &weft__transport_class);
     if (err < 0) {
@@ -101,6 +103,17 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
         t->s.counters = &worker->counters;
         t->s.drained = true; /* its first bytes are seldom there yet */
     }
+    *ret = t;
+    return 0;
+}
+
+int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, int fd, int family,
+                         struct weft__worker *worker, struct weft__peer *peer, bool now)
+{
+    struct weft__transport *t = NULL;
+    int err = weft__transport_new(&t, g, ref, fd, family, worker, peer, peer != NULL);
+    if (err < 0)
+        return err;
     if (now) {
         t->op.kind = WEFT__OP_NOP;
         weft__transport_op_done(&t->op);
@@ -113,12 +126,14 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
 int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
                          const struct weft_factory *f)
 {
-    struct weft_stream *s = *ret;
+    struct weft_stream *s = *ret, *lower = s;
     struct weft__factory_ref *ref = NULL;
     struct weft__transport *t = NULL;
+    if (s->cls->filter != NULL)
+        lower = s->cls->filter->lower(s);
     if (s->loop == NULL || s->loop != g->loop || s->loop != weft_loop_current())
         return weft__fail(WEFT_ETHREAD, "stream and group must belong to the loop that runs this");
-    if (!s->cls->joins)
+    if (!lower->cls->joins)
         return weft__fail(-EOPNOTSUPP, "only a stream with a descriptor can run a protocol");
     if (s->proto != NULL || s->reader != NULL || s->writer != NULL)
         return weft__fail(-EBUSY, "someone reads or writes the stream");
@@ -126,7 +141,9 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
     if (err < 0)
         return err;
     t = transport_new(ref);
-    err = t == NULL ? -ENOMEM : weft__group_enter(g, &t->member, &weft__transport_class);
+    err = t == NULL || (s != lower && weft__transport_extra(t) == NULL) ? -ENOMEM : 0;
+    if (err == 0)
+        err = weft__group_enter(g, &t->member, &weft__transport_class);
     if (err < 0) {
         weft__factory_unref(ref);
         if (t != NULL)
@@ -137,12 +154,12 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
         s->conn->stream = NULL;
         s->conn = NULL;
     }
-    t->s = *s;
     if (s->record_len > 0) {
         s->in->used += s->record_len;
-        t->s.record_len = 0;
+        s->record_len = 0;
     }
-    weft__in_release(&t->s);
+    weft__in_release(s);
+    t->s = *lower;
     weft__out_move(&t->s);
     t->s.proto = t;
     t->s.user = NULL;
@@ -151,8 +168,10 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
     t->s.reason = 0;
     t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
-    ref->refs--;          /* the transport holds the only one */
-    weft__free(s);
+    if (s != lower)
+        weft__transport_adopt(t, s);
+    ref->refs--; /* the transport holds the only one */
+    weft__free(lower);
     *ret = NULL;
     weft__transport_later(t);
     return 0;
@@ -167,6 +186,7 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
  */
 struct detached {
     struct weft_stream *stream;
+    struct weft_stream *lower;    /* the same, but of a secured connection */
     struct weft__transport *from; /* claimed; or NULL */
     int (*handler)(struct weft_stream *s, void *arg);
     void *arg;
@@ -285,7 +305,7 @@ static int detached_main(void *arg)
 {
     struct detached *d = arg;
     if (d->from != NULL)
-        take_over(d->stream, d->from);
+        take_over(d->lower, d->from);
     struct weft__conn c = {.stream = d->stream};
     d->stream->conn = &c; /* so that the handler may close or give the stream away */
     int err = d->handler(d->stream, d->arg);
@@ -303,9 +323,9 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
 {
     struct weft__transport *t = weft__transport_of(ts);
     struct weft__rbuf *rb = t->s.in;
-    if (!t->s.inside || (t->s.busy && !t->s.delivering))
+    if (!t->s.inside || (t->s.busy && !t->s.delivering && !t->s.secured))
         return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
-    if (t->s.closing || t->s.aborting || t->s.shutting ||
+    if (t->s.closing || t->s.aborting || t->s.shutting || t->s.shaking ||
         (t->extra != NULL && t->extra->produce != NULL))
         return weft__fail(-EBUSY, "the connection is closing, or has a producer");
     if (unread > 0 && (rb == NULL || unread > rb->len - rb->used))
@@ -323,12 +343,17 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
     s->out_max = WEFT__OUT_MAX_DEFAULT;
     s->busy = s->inside = s->held = s->paused = s->lent = s->delivering = false;
     s->ended = 0;
-    if (unread > 0 && weft__in_prepend(s, rb->data + rb->len - unread, unread) < 0) {
+    s->secured = s->more = false;
+    struct weft_stream *top = t->s.secured ? t->extra->filter : s;
+    if (unread > 0 && weft__in_prepend(top, rb->data + rb->len - unread, unread) < 0) {
         weft__free(s);
         return -ENOMEM;
     }
-    struct detached d = {
-        .stream = s, .from = t->s.delivering ? t : NULL, .handler = handler, .arg = arg};
+    struct detached d = {.stream = top,
+                         .lower = s,
+                         .from = t->s.delivering || t->s.secured ? t : NULL,
+                         .handler = handler,
+                         .arg = arg};
     int err = weft__task_spawn(g,
                                &(struct weft__spawn){.fn = detached_main,
                                                      .arg = &d,
@@ -337,12 +362,15 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
                                                      .site = "weft_protocol_detach"},
                                NULL);
     if (err < 0) {
-        if (s->in != NULL)
-            weft__rbuf_release(s->loop, s->in);
+        if (top->in != NULL)
+            weft__rbuf_release(s->loop, top->in);
+        top->in = NULL;
         weft__free(s);
         return err;
     }
     weft__out_move(s);
+    if (top != s)
+        weft__transport_disown(t, s);
     t->s.out = NULL;
     t->s.fd = -1;
     t->s.label = NULL;

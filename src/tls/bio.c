@@ -19,9 +19,6 @@
 #include "sys/call.h"
 #include "tls/tls.h"
 
-/* Beyond the bound of the lower stream: answers of the protocol itself, to a peer that reads none.
- */
-#define ANSWERS_MAX ((size_t)64 * 1024)
 #define BYTES_MIN 1024u
 
 static BIO_METHOD *method;
@@ -74,7 +71,7 @@ static int bio_write(BIO *bio, const char *data, size_t len, size_t *written)
     struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
     int err = t->out_error < 0 ? t->out_error : t->lower->error;
     BIO_clear_retry_flags(bio);
-    if (err == 0 && weft__tls_unsent(t) > t->lower->out_max + ANSWERS_MAX)
+    if (err == 0 && weft__tls_unsent(t) > t->bound)
         err = WEFT_ETLS;
     if (err == 0)
         err = t->joins ? weft__out_append(t->lower, &iov, 1) : bytes_append(&t->pend, data, len);
@@ -84,18 +81,32 @@ static int bio_write(BIO *bio, const char *data, size_t len, size_t *written)
     return 1;
 }
 
+/* In callback mode read-ahead is a list. */
+static void consume_held(struct weft_stream *lower, size_t n)
+{
+    struct weft__rbuf *rb = lower->in;
+    rb->used += (uint32_t)n;
+    if (rb->used < rb->len)
+        return;
+    lower->in = rb->next;
+    weft__rbuf_release(lower->loop, rb);
+}
+
 static int bio_read(BIO *bio, char *buf, size_t cap, size_t *got)
 {
     struct weft__tls_stream *t = BIO_get_data(bio);
     struct weft_stream *lower = t->lower;
-    size_t n = weft__min_size(cap, weft__in_left(lower));
+    size_t n = weft__min_size(cap, lower != NULL ? weft__in_left(lower) : 0);
     BIO_clear_retry_flags(bio);
     if (n == 0) {
         BIO_set_retry_read(bio);
         return 0;
     }
     memcpy(buf, lower->in->data + lower->in->used, n);
-    weft_consume(lower, n);
+    if (lower->proto != NULL)
+        consume_held(lower, n);
+    else
+        weft_consume(lower, n);
     for (size_t i = 0; i < n && t->n_first_in < sizeof t->first_in; i++)
         t->first_in[t->n_first_in++] = (uint8_t)buf[i];
     t->any_in = true;

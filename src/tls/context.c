@@ -278,4 +278,5 @@ const struct weft__secure_class weft__tls_secure_class = {
     .handshake_ms = handshake_ms,
     .accept = weft_tls_accept,
     .connect = weft_tls_connect,
+    .filter = weft__tls_filter,
 };

@@ -28,9 +28,9 @@ static struct weft__tls_stream *filter_open(struct weft_stream *lower, struct we
     if (t == NULL)
         return NULL;
     weft__stream_init(&t->s, &weft__tls_class, lower->loop);
-    t->s.conn = lower->conn;
-    t->s.out_max = lower->out_max;
+    t->s.out_max = lower->proto == NULL ? lower->out_max : WEFT__OUT_MAX_DEFAULT;
     t->lower = lower;
+    t->bound = t->s.out_max + WEFT__TLS_ANSWERS_MAX;
     t->joins = lower->loop != NULL && lower->cls->joins;
     t->server = server;
     t->tls = weft__tls_ref(tls);
@@ -90,16 +90,25 @@ static int set_host(struct weft__tls_stream *t, const char *host)
     return 0;
 }
 
+int weft__tls_check_host(const struct weft_tls *tls, const char *host)
+{
+    const struct weft_tls_options *o = &tls->options;
+    if (host == NULL && !o->insecure_no_verify && !o->insecure_any_host)
+        return weft__fail(-EINVAL, "no host: whose certificate is it to be?");
+    return 0;
+}
+
 static int prepare_client(struct weft__tls_stream *t, const char *host)
 {
     const struct weft_tls_options *o = &t->tls->options;
     bool any = o->insecure_no_verify || o->insecure_any_host;
-    if (host == NULL && !any)
-        return weft__fail(-EINVAL, "no host: whose certificate is it to be?");
+    int err = weft__tls_check_host(t->tls, host);
+    if (err < 0)
+        return err;
     SSL_set_connect_state(t->ssl);
     SSL_set_verify(t->ssl, o->insecure_no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
                    weft__tls_verify);
-    int err = host != NULL ? set_host(t, host) : 0;
+    err = host != NULL ? set_host(t, host) : 0;
     if (err < 0 || host == NULL)
         return err;
     X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
@@ -133,17 +142,25 @@ static int prepare_server(struct weft__tls_stream *t)
 
 /* --- Shaking hands --------------------------------------------------------------------------- */
 
+int weft__tls_shake_step(struct weft__tls_stream *t)
+{
+    weft__tls_errors_clear();
+    int res = SSL_do_handshake(t->ssl);
+    int why = res == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, res);
+    if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ)
+        return weft__tls_fail(t, true);
+    weft__tls_errors_clear();
+    return why == SSL_ERROR_NONE ? 1 : 0;
+}
+
 static int shake(struct weft__tls_stream *t, weft_deadline d)
 {
     for (;;) {
-        weft__tls_errors_clear();
-        int res = SSL_do_handshake(t->ssl);
-        int why = res == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, res);
-        if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ)
-            return weft__tls_fail(t, true);
-        weft__tls_errors_clear();
+        int res = weft__tls_shake_step(t);
+        if (res < 0)
+            return res;
         int err = weft__tls_push(t, d);
-        if (err < 0 || why == SSL_ERROR_NONE)
+        if (err < 0 || res == 1)
             return err;
         if (t->lower->closed)
             return WEFT_ECLOSED;
@@ -214,6 +231,23 @@ static int leave(struct weft_stream *lower, int res)
     return (int)weft__stream_leave_with(lower, &lower->reader, res);
 }
 
+int weft__tls_filter(struct weft_stream **ret, struct weft_tls *tls, struct weft_stream *lower,
+                     bool server, const char *host)
+{
+    struct weft__tls_stream *t = filter_open(lower, tls, server);
+    int err = t != NULL ? start_ssl(t) : -ENOMEM;
+    if (err == 0)
+        err = server ? prepare_server(t) : prepare_client(t, host);
+    if (err < 0) {
+        if (t != NULL)
+            filter_drop(t);
+        weft__tls_errors_clear();
+        return err;
+    }
+    *ret = &t->s;
+    return 0;
+}
+
 static int upgrade(struct weft_stream **s, struct weft_tls *tls, const char *host, bool server,
                    weft_deadline d)
 {
@@ -221,11 +255,11 @@ static int upgrade(struct weft_stream **s, struct weft_tls *tls, const char *hos
     int err = enter(lower);
     if (err < 0)
         return err;
-    struct weft__tls_stream *t = filter_open(lower, tls, server);
-    err = t != NULL ? start_ssl(t) : -ENOMEM;
-    if (err == 0)
-        err = server ? prepare_server(t) : prepare_client(t, host);
+    struct weft_stream *f = NULL;
+    err = weft__tls_filter(&f, tls, lower, server, host);
+    struct weft__tls_stream *t = err == 0 ? weft__tls_of(f) : NULL;
     if (err == 0) {
+        t->s.conn = lower->conn;
         err = shake(t, d);
         if (err < 0)
             say_why(t);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/transport.h"
 #include "tls/tls.h"
 
 #define NAME_MAX_LEN 512
@@ -71,6 +72,8 @@ static int make_texts(struct weft__tls_stream *t)
 
 int weft_tls_info(struct weft_stream *s, struct weft_tls_info *ret)
 {
+    if (s->proto != NULL && s->secured && s->proto->extra->filter != NULL)
+        s = s->proto->extra->filter;
     if (s->cls != &weft__tls_class)
         return weft__fail(-EOPNOTSUPP, "the stream is not secured");
     struct weft__tls_stream *t = weft__tls_of(s);

@@ -50,11 +50,12 @@ static ssize_t take_one(struct weft__tls_stream *t, void *buf, size_t cap)
     return t->read_error;
 }
 
-static ssize_t take(struct weft__tls_stream *t, uint8_t *buf, size_t cap)
+ssize_t weft__tls_take(struct weft__tls_stream *t, void *to, size_t cap)
 {
+    uint8_t *buf = to;
     ssize_t n = take_one(t, buf, cap);
     size_t done = n > 0 ? (size_t)n : 0;
-    while (n > 0 && done < cap && weft__in_left(t->lower) > 0) {
+    while (n > 0 && done < cap && (weft__in_left(t->lower) > 0 || SSL_pending(t->ssl) > 0)) {
         n = take_one(t, buf + done, cap - done);
         done += n > 0 ? (size_t)n : 0;
     }
@@ -80,12 +81,12 @@ static int await_input(struct weft__tls_stream *t, weft_deadline d)
 static ssize_t tls_read(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
 {
     struct weft__tls_stream *t = weft__tls_of(s);
-    ssize_t n = take(t, buf, cap);
+    ssize_t n = weft__tls_take(t, buf, cap);
     while (n == -EAGAIN) {
         int err = await_input(t, d);
         if (err < 0)
             return err;
-        n = take(t, buf, cap);
+        n = weft__tls_take(t, buf, cap);
     }
     return n;
 }
@@ -104,7 +105,7 @@ static ssize_t tls_fill(struct weft_stream *s, weft_deadline d)
         struct weft__rbuf *rb = weft__in_alloc(s, WEFT__RBUF_SIZE);
         if (rb == NULL)
             return -ENOMEM;
-        ssize_t n = take(t, rb->data, WEFT__RBUF_SIZE);
+        ssize_t n = weft__tls_take(t, rb->data, WEFT__RBUF_SIZE);
         if (n > 0) {
             rb->len = (uint32_t)n;
             s->in = rb;
@@ -158,6 +159,15 @@ static size_t next_piece(struct source *from, size_t max, const uint8_t **at)
     return len;
 }
 
+/* After a pause, records are short again. */
+static void note_pause(struct weft__tls_stream *t)
+{
+    int64_t now = t->s.loop != NULL ? t->s.loop->now_ns : weft_now_ns();
+    if (now - t->wrote_ns > PAUSE_NS)
+        t->burst = 0;
+    t->wrote_ns = now;
+}
+
 /* How long a record may be now. */
 static size_t record_size(struct weft__tls_stream *t)
 {
@@ -176,6 +186,21 @@ static int encrypt(struct weft__tls_stream *t, const uint8_t *data, size_t len)
     WEFT__ASSERT(n == len); /* the BIO takes everything */
     t->burst += len;
     return t->out_error;
+}
+
+int weft__tls_seal(struct weft__tls_stream *t, struct iovec *iov, int n)
+{
+    struct source from = {.iov = iov, .n = n};
+    const uint8_t *at = NULL;
+    size_t len;
+    int err = 0;
+    note_pause(t);
+    while (err == 0 && (len = next_piece(&from, record_size(t), &at)) > 0) {
+        err = encrypt(t, at, len);
+        if (err == 0)
+            weft__stream_sent(&t->s, len);
+    }
+    return err;
 }
 
 /* What len bytes become at most. */
@@ -222,10 +247,7 @@ static int tls_write(struct weft_stream *s, struct iovec *iov, int n, size_t *mo
         total += iov[i].iov_len;
     if (total == 0)
         return 0;
-    int64_t now = s->loop != NULL ? s->loop->now_ns : weft_now_ns();
-    if (now - t->wrote_ns > PAUSE_NS)
-        t->burst = 0;
-    t->wrote_ns = now;
+    note_pause(t);
     int err = write_pieces(t, &from, total, moved, d);
     if (err == 0 && total < CHARGE_MIN && weft__out_queued(t->lower) > t->lower->out_max / 2)
         weft__charge(); /* a writer that always finds room must not keep the loop */
@@ -320,4 +342,5 @@ const struct weft__stream_class weft__tls_class = {
     .finish = tls_finish,
     .release = tls_release,
     .address = tls_address,
+    .filter = &weft__tls_filter_class,
 };

@@ -118,6 +118,7 @@ struct weft__tls_stream {
     struct weft__tls_conf *conf;
     struct weft__tls_bytes pend, sending; /* the latter is what the writer is sending */
     char *texts;                          /* weft_tls_info's */
+    size_t bound;                         /* bytes that may wait below, unless we wait for them */
     uint64_t burst;                       /* bytes written since the last pause */
     int64_t wrote_ns;
     int read_error; /* what reading has come to for good; 0: goes on */
@@ -133,6 +134,7 @@ struct weft__tls_stream {
 };
 
 extern const struct weft__stream_class weft__tls_class;
+extern const struct weft__filter_class weft__tls_filter_class; /* callback mode: callback.c */
 
 static inline struct weft__tls_stream *weft__tls_of(const struct weft_stream *s)
 {
@@ -144,11 +146,25 @@ static inline struct weft__tls_stream *weft__tls_of_ssl(const SSL *ssl)
     return SSL_get_app_data(ssl);
 }
 
+/* A filter over lower that has not begun (handshake.c); as of struct weft__secure_class. */
+int weft__tls_filter(struct weft_stream **ret, struct weft_tls *tls, struct weft_stream *lower,
+                     bool server, const char *host);
+/* Whether a client may do with that host (NULL: any): 0, -EINVAL. */
+int weft__tls_check_host(const struct weft_tls *tls, const char *host);
+/* As far as the handshake goes without waiting: 1 it is done, 0 it needs input, < 0. */
+int weft__tls_shake_step(struct weft__tls_stream *t);
+/* What can be had without waiting (stream.c): > 0, 0 at the end, -EAGAIN, < 0. */
+ssize_t weft__tls_take(struct weft__tls_stream *t, void *buf, size_t cap);
+/* Encrypts all of iov, which it changes, without waiting. */
+int weft__tls_seal(struct weft__tls_stream *t, struct iovec *iov, int n);
+
 /* --- Bytes below (bio.c) --------------------------------------------------------------------- */
 
 /* Gives t->ssl its BIO; -ENOMEM. */
 int weft__tls_bio_attach(struct weft__tls_stream *t);
 void weft__tls_bio_fini(void);
+/* Of answers of the protocol itself, to a peer that reads none, beyond the lower stream's bound. */
+#define WEFT__TLS_ANSWERS_MAX ((size_t)64 * 1024)
 /* Waits until the lower stream has bytes read ahead: 1, 0 at its end, < 0. */
 int weft__tls_input(struct weft__tls_stream *t, weft_deadline d);
 /* Bytes that the lower stream has not sent. */

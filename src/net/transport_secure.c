@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Secured connections in callback mode.
+ *
+ * Floor 3. The transport's own stream carries the records, and is what the user holds; beside it
+ * stands a filter (secure.h), through which bytes go on their way from the held buffers (s.in) to
+ * the data callback, and from a write to the queue. A server's filter is made when the peer's first
+ * bytes come: one that connects and says nothing costs no more than a plain one.
+ *
+ * Invariants: `shake` is there exactly while `shaking`, and holds the context; `more` is true
+ * unless the filter has used up all that came; after a fatal error the peer is told why, as far as
+ * that goes without waiting.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "net/secure.h"
+#include "net/server.h"
+#include "net/transport.h"
+#include "sys/call.h"
+
+/* Beyond write_max: what the records add to it, and answers of the protocol itself. */
+#define BOUND_MORE ((size_t)128 * 1024)
+#define IOV_AT_ONCE 16
+#define DROP_MAX 32 /* reads of unread bytes before a close */
+
+struct weft__shake {
+    struct weft__alarm alarm;
+    struct weft__transport *t;
+    struct weft_tls *tls;     /* counted */
+    struct weft__rbuf *first; /* the rest of what was plain text */
+    int (*done)(struct weft_stream *t, void *conn);
+    bool server;
+    char host[]; /* "": none */
+};
+
+/* --- Begin ------------------------------------------------------------------------------------ */
+
+static void shake_free(struct weft__transport *t)
+{
+    struct weft__shake *h = t->extra->shake;
+    if (h == NULL)
+        return;
+    weft__loop_alarm_del(t->s.loop, &h->alarm);
+    if (h->first != NULL)
+        weft__rbuf_release(t->s.loop, h->first);
+    weft__secure_unref(h->tls);
+    weft__free(h);
+    t->extra->shake = NULL;
+    t->s.shaking = false;
+}
+
+/* Keeps the detail for `lost`, which may come turns later. */
+static void note(struct weft__transport *t)
+{
+    const char *text = weft_error_detail();
+    if (t->extra->why == NULL && text[0] != '\0')
+        t->extra->why = weft__strdup(text);
+}
+
+static void too_late(struct weft__alarm *a)
+{
+    struct weft__shake *h = WEFT__CONTAINER_OF(a, struct weft__shake, alarm);
+    struct weft__transport *t = h->t;
+    weft__error_detail("the handshake has taken too long");
+    note(t);
+    t->s.timed_out = true;
+    weft__transport_fail(t, -ETIMEDOUT);
+    weft__transport_stir(t);
+}
+
+static int shake_new(struct weft__transport *t, const struct weft__transport_secure *how,
+                     struct weft__shake **ret)
+{
+    size_t len = how->host != NULL ? strlen(how->host) : 0;
+    struct weft__shake *h = weft__calloc(1, sizeof *h + len + 1);
+    if (h == NULL)
+        return -ENOMEM;
+    h->t = t;
+    h->tls = weft__secure_of(how->tls)->ref(how->tls);
+    h->server = how->server;
+    h->done = how->done;
+    h->alarm.fn = too_late;
+    if (len > 0)
+        memcpy(h->host, how->host, len);
+    *ret = h;
+    return 0;
+}
+
+static void begin(struct weft__transport *t, struct weft__shake *h, int64_t ms)
+{
+    t->extra->shake = h;
+    t->s.secured = t->s.shaking = true;
+    t->s.more = !h->server || t->s.in != NULL || h->first != NULL;
+    if (ms <= 0)
+        ms = weft__secure_of(h->tls)->handshake_ms(h->tls);
+    weft__loop_alarm(t->s.loop, &h->alarm, t->s.loop->now_ns + ms * 1000000);
+}
+
+int weft__transport_open_secure(struct weft_group *g, struct weft__factory_ref *ref, int fd,
+                                int family, struct weft__worker *worker, struct weft__peer *peer,
+                                bool now, const struct weft__transport_secure *how)
+{
+    struct weft__shake *h = NULL;
+    struct weft__transport *t = NULL;
+    int err = shake_new(NULL, how, &h);
+    if (err < 0)
+        return err;
+    err = weft__transport_new(&t, g, ref, fd, family, worker, peer, true);
+    if (err < 0) {
+        weft__secure_unref(h->tls);
+        weft__free(h);
+        return err;
+    }
+    h->t = t;
+    begin(t, h, how->handshake_ms);
+    if (now)
+        weft__transport_settle(t);
+    else
+        weft__transport_later(t);
+    return 0;
+}
+
+int weft__transport_upgrade(struct weft__transport *t, size_t unread,
+                            const struct weft__transport_secure *how)
+{
+    struct weft__rbuf *rb = t->s.delivering ? t->s.in : NULL;
+    struct weft__shake *h = NULL;
+    if (t->s.secured)
+        return weft__fail(-EBUSY, "the connection is secured already");
+    if (t->s.closing || t->s.aborting || t->s.shutting || t->s.end || t->s.detached)
+        return WEFT_ECLOSED;
+    if (unread > 0 && (rb == NULL || unread > rb->len - rb->used))
+        return weft__fail(-EINVAL, "%zu unread bytes of a smaller piece", unread);
+    if (weft__transport_extra(t) == NULL)
+        return -ENOMEM;
+    int err = shake_new(t, how, &h);
+    if (err < 0)
+        return err;
+    if (unread > 0) {
+        h->first = weft__in_alloc(&t->s, unread);
+        if (h->first == NULL) {
+            weft__secure_unref(h->tls);
+            weft__free(h);
+            return -ENOMEM;
+        }
+        memcpy(h->first->data, rb->data + rb->len - unread, unread);
+        h->first->len = (uint32_t)unread;
+    }
+    begin(t, h, how->handshake_ms);
+    if (!t->s.delivering)
+        t->s.more = true;
+    weft__transport_stir(t);
+    return 0;
+}
+
+/* --- The handshake ---------------------------------------------------------------------------- */
+
+static size_t bound(const struct weft__transport *t)
+{
+    size_t max = t->s.shared->factory.write_max, sum;
+    if (__builtin_add_overflow(max, max / 8 + BOUND_MORE, &sum))
+        sum = SIZE_MAX;
+    return sum;
+}
+
+static int filter_open(struct weft__transport *t)
+{
+    struct weft__transport_extra *x = t->extra;
+    struct weft__shake *h = x->shake;
+    int err = weft__secure_of(h->tls)->filter(&x->filter, h->tls, &t->s, h->server,
+                                              h->host[0] != '\0' ? h->host : NULL);
+    if (err == 0)
+        x->filter->cls->filter->bind(x->filter, &t->s, bound(t));
+    return err;
+}
+
+/* The filter has failed. It has queued what the peer is to know. */
+static void broken(struct weft__transport *t, int error)
+{
+    if (t->s.aborting)
+        return;
+    note(t);
+    weft__out_last_try(&t->s);
+    t->extra->gentle = true;
+    weft__transport_fail(t, error);
+}
+
+static void shaken(struct weft__transport *t)
+{
+    int (*done)(struct weft_stream * s, void *conn) = t->extra->shake->done;
+    shake_free(t);
+    if (t->s.starting) {
+        weft__transport_made(t);
+    } else if (done != NULL) {
+        bool was;
+        struct weft__flow *f = weft__transport_enter(t, &was);
+        int err = done(&t->s, t->s.user);
+        weft__transport_leave(t, f, was);
+        if (err < 0)
+            weft__transport_fail(t, err);
+    }
+}
+
+static void shake_step(struct weft__transport *t)
+{
+    struct weft__transport_extra *x = t->extra;
+    struct weft__rbuf *first = x->shake->first;
+    if (first != NULL) {
+        first->next = t->s.in;
+        t->s.in = first;
+        x->shake->first = NULL;
+    }
+    int res = x->filter == NULL ? filter_open(t) : 0;
+    if (res == 0)
+        res = x->filter->cls->filter->shake(x->filter);
+    if (res == 0)
+        t->s.more = false;
+    else if (res < 0)
+        broken(t, res);
+    else
+        shaken(t);
+}
+
+/* --- Bytes ------------------------------------------------------------------------------------ */
+
+static void take(struct weft__transport *t)
+{
+    struct weft_stream *f = t->extra->filter;
+    struct weft__rbuf *rb = f->in;
+    if (rb != NULL) { /* read ahead by the task that had the stream before */
+        f->in = NULL;
+        weft__transport_data(t, rb);
+        return;
+    }
+    rb = weft__in_alloc(f, WEFT__RBUF_SIZE);
+    if (rb == NULL) {
+        weft__transport_fail(t, -ENOMEM);
+        return;
+    }
+    ssize_t n = f->cls->filter->take(f, rb->data, WEFT__RBUF_SIZE);
+    if (n > 0) {
+        rb->len = (uint32_t)n;
+        weft__transport_data(t, rb);
+        return;
+    }
+    weft__rbuf_release(t->s.loop, rb);
+    t->s.more = false;
+    if (n == 0)
+        weft__transport_eof(t);
+    else if (n != -EAGAIN)
+        broken(t, (int)n);
+}
+
+void weft__transport_secure_step(struct weft__transport *t)
+{
+    if (t->s.shaking)
+        shake_step(t);
+    else
+        take(t);
+}
+
+void weft__transport_secure_ended(struct weft__transport *t, int how)
+{
+    if (how > 0 && t->s.shaking)
+        how = weft__fail(WEFT_EEOF, "the peer hung up during the handshake%s",
+                         t->extra->filter == NULL ? ", without a word" : "");
+    else if (how > 0)
+        how = weft__fail(WEFT_EEOF, "the peer ended the connection without close_notify; what it "
+                                    "sent last may be missing");
+    if (how == WEFT_EEOF)
+        note(t);
+    weft__transport_fail(t, how);
+}
+
+int weft__transport_seal(struct weft__transport *t, const struct iovec *iov, int n)
+{
+    struct weft_stream *f = t->extra->filter;
+    int err = 0;
+    for (int i = 0; i < n && err == 0; i += IOV_AT_ONCE) {
+        struct iovec some[IOV_AT_ONCE];
+        int m = n - i < IOV_AT_ONCE ? n - i : IOV_AT_ONCE;
+        memcpy(some, iov + i, (size_t)m * sizeof *iov);
+        err = f->cls->filter->seal(f, some, m);
+    }
+    if (err < 0) {
+        weft__transport_fail(t, err);
+        weft__transport_stir(t);
+    }
+    return err;
+}
+
+uint64_t weft__transport_bytes(const struct weft_stream *s, bool in)
+{
+    const struct weft_stream *f = s->proto->extra->filter;
+    if (f == NULL)
+        return 0;
+    return in ? f->bytes_in : f->bytes_out;
+}
+
+/* --- Between the models ----------------------------------------------------------------------- */
+
+void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f)
+{
+    t->extra->filter = f;
+    t->s.secured = t->s.more = true;
+    t->s.ended = t->s.end ? 1 : 0;
+    t->s.end = f->end;
+    t->s.shut = f->shut;
+    t->s.first_byte = f->first_byte;
+    if (t->s.in != NULL)
+        t->s.in->next = NULL;
+    weft__free(t->s.label);
+    t->s.label = f->label;
+    f->label = NULL;
+    f->conn = NULL;
+    f->fd = -1;
+    f->cls->filter->bind(f, &t->s, bound(t));
+}
+
+void weft__transport_disown(struct weft__transport *t, struct weft_stream *lower)
+{
+    struct weft_stream *f = t->extra->filter;
+    f->fd = lower->fd;
+    f->end = lower->end;
+    f->first_byte = lower->first_byte;
+    f->active_ms = lower->active_ms;
+    f->sent_ms = lower->sent_ms;
+    f->label = lower->label;
+    lower->label = NULL;
+    lower->end = lower->shut = false;
+    f->cls->filter->bind(f, lower, 0);
+    t->extra->filter = NULL;
+}
+
+/* --- End -------------------------------------------------------------------------------------- */
+
+void weft__transport_goodbye(struct weft__transport *t)
+{
+    struct weft_stream *f = t->extra->filter;
+    t->s.shut = true;
+    t->extra->all_sent = t->s.closing && weft__out_queued(&t->s) == 0;
+    int err = t->s.shaking || f == NULL ? 0 : f->cls->shutdown(f);
+    if (err < 0)
+        weft__transport_fail(t, err);
+}
+
+void weft__transport_secure_lost(struct weft__transport *t)
+{
+    const struct weft_protocol *p = weft__transport_protocol(t);
+    struct weft__shake *h = t->extra->shake;
+    bool was;
+    if (t->extra->why != NULL)
+        weft__error_detail("%s", t->extra->why);
+    if (!t->s.starting || h == NULL || h->server || p->lost == NULL)
+        return;
+    struct weft__flow *f = weft__transport_enter(t, &was);
+    p->lost(NULL, t->s.reason, t->s.shared->factory.arg);
+    weft__transport_leave(t, f, was);
+}
+
+/*
+ * A TCP socket that is closed with unread bytes resets the connection, and what was just sent is
+ * lost with it. The peer's close_notify may be such bytes.
+ */
+static void drop_unread(struct weft__transport *t)
+{
+    char buf[2048];
+    for (int i = 0; i < DROP_MAX && t->s.socket && t->s.fd >= 0; i++)
+        if (weft__call_recv_now(t->s.fd, buf, sizeof buf) <= 0)
+            return;
+}
+
+void weft__transport_secure_free(struct weft__transport *t, bool abrupt)
+{
+    struct weft__transport_extra *x = t->extra;
+    shake_free(t);
+    if (!abrupt)
+        drop_unread(t);
+    if (x->filter != NULL) {
+        x->filter->cls->filter->bind(x->filter, NULL, 0);
+        weft__stream_free(x->filter, abrupt);
+    }
+    weft__free(x->why);
+}
