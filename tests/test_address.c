@@ -42,6 +42,9 @@ static void accepts(const char *text, const char *print)
     assert_int_equal(back.kind, e.kind);
     assert_int_equal(back.fd, e.fd);
     assert_int_equal(back.any, e.any);
+    assert_int_equal(back.port, e.port);
+    assert_string_equal(back.host, e.host);
+    assert_string_equal(back.query, e.query);
     assert_int_equal(back.address.len, e.address.len);
     assert_memory_equal(&back.address.sa, &e.address.sa, sizeof(e.address.sa));
     /* One byte too few: refused, nothing written. */
@@ -73,8 +76,15 @@ static void accepts_what_it_prints(void **state)
     accepts("tcp://[0:0:0:0:0:0:0:1]:1", "tcp://[::1]:1");
     accepts("tcp://[2001:DB8::A]:9", "tcp://[2001:db8::a]:9");
     accepts("tcp://[::ffff:1.2.3.4]:9", NULL);
-    accepts("tcp://localhost:80", "tcp://127.0.0.1:80");
-    accepts("tcp://LocalHost:80", "tcp://127.0.0.1:80");
+    accepts("tcp://localhost:80", NULL);
+    accepts("tcp://LocalHost:80", NULL);
+    accepts("tls://example.org:443", NULL);
+    accepts("tls://_sip._tcp.Example-1.org.:0", NULL);
+    accepts("udp://a:65535", NULL);
+    accepts("tls://[::1]:443", NULL);
+    accepts("tls://*:443", NULL);
+    accepts("tls://10.0.0.1:443", NULL);
+    accepts("tcp://1.2.3.4.example:1", NULL);
     accepts("tcp://:80", "tcp://*:80");
     accepts("udp://*:80", NULL);
     accepts("unix:/run/x.sock", NULL);
@@ -82,6 +92,7 @@ static void accepts_what_it_prints(void **state)
     accepts("unix:///run/x.sock", NULL);
     accepts("unix:/tmp/with space:and@more", NULL);
     accepts("unix:/tmp/\xc3\xa4", NULL);
+    accepts("unix:/tmp/what\\x3f", NULL);
     accepts("unix:@name", NULL);
     accepts("unix:@@", NULL);
     accepts("unix:@a\\x00b", NULL);
@@ -124,12 +135,16 @@ static void refuses_with_part_and_character(void **state)
         const char *text;
         const char *detail;
     } cases[] = {
-        {"", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
-        {"http://x:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
-        {"TCP://x:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
+        {"", "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:"},
+        {"http://x:1",
+         "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:"},
+        {"TCP://x:1",
+         "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:"},
         {"sim://x:1", "scheme, character 1: sim:// exists inside a simulation only"},
-        {" tcp://:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
-        {"tcp:/:1", "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:"},
+        {" tcp://:1",
+         "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:"},
+        {"tcp:/:1",
+         "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:"},
         {"tcp://", "port, character 7: :PORT is missing"},
         {"tcp://1.2.3.4", "port, character 14: :PORT is missing"},
         {"tcp://1.2.3.4:", "port, character 15: a number is missing"},
@@ -150,6 +165,9 @@ static void refuses_with_part_and_character(void **state)
         {"tcp://01.2.3.4:1", "IPv4 address, character 7: '0' is a leading zero"},
         {"tcp://::1:80", "host, character 7: ':' may only stand in an IPv6 address in brackets"},
         {"tcp://a b:80", "host, character 8: ' ' does not belong into a host"},
+        {"tcp://.a:80", "host, character 7: '.' stands where a part of the name is missing"},
+        {"tcp://a..b:80", "host, character 9: '.' stands where a part of the name is missing"},
+        {"tls://example.org", "port, character 18: :PORT is missing"},
         {"tcp://[::1:80", "host, character 14: ] is missing"},
         {"tcp://[::1]", "port, character 12: :PORT is missing"},
         {"tcp://[::1]80", "port, character 12: '8' stands where :PORT should follow"},
@@ -172,9 +190,77 @@ static void refuses_with_part_and_character(void **state)
     };
     for (size_t i = 0; i < LEN(cases); i++)
         refuses(cases[i].text, WEFT_EENDPOINT, cases[i].detail);
-    refuses(
-        "tcp://example.org:80", WEFT_ENAME,
-        "host, character 7: example.org is a name, and here a host is a number, localhost or *");
+}
+
+static void says_options(const char *text, const char *key, int n, const char *value)
+{
+    struct weft_endpoint e;
+    char buf[WEFT_QUERY_MAX];
+    assert_int_equal(weft_endpoint_parse(&e, text), 0);
+    assert_int_equal(weft_endpoint_option(&e, key, buf, sizeof buf), n);
+    if (n >= 0)
+        assert_string_equal(buf, value);
+    memset(buf, 'x', sizeof buf);
+    if (n >= 0)
+        assert_int_equal(weft_endpoint_option(&e, key, buf, (size_t)n), -ENOSPC);
+    assert_int_equal(buf[0], 'x');
+}
+
+static void reads_options(void **state)
+{
+    (void)state;
+    char text[WEFT_ENDPOINT_MAX];
+    accepts("tcp://example.org:80?family=4&keepalive=60&nagle=on", NULL);
+    accepts("tls://example.org:80?server-name=other&ca=/etc/ca.pem", NULL);
+    accepts("unix:/run/x.sock?server-name=other", NULL);
+    accepts("fd:3?cert=a%20b&key=%25", NULL);
+    says_options("fd:3?cert=a%20b&key=%25%C3%a4", "cert", 3, "a b");
+    says_options("fd:3?cert=a%20b&key=%25%C3%a4", "key", 3, "%\xc3\xa4");
+    says_options("fd:3?cert=a%20b&key=%25%C3%a4", "ca", -ENOENT, NULL);
+    says_options("fd:3", "cert", -ENOENT, NULL);
+    says_options("tcp://a:1?bind=tcp://10.0.0.1:0", "bind", 16, "tcp://10.0.0.1:0");
+    /* As long as they may be, and longer. */
+    strcpy(text, "tls://a:1?ca=");
+    memset(text + strlen(text), 'x', WEFT_QUERY_MAX - 3);
+    text[10 + WEFT_QUERY_MAX] = '\0';
+    accepts(text, NULL);
+    strcat(text, "x");
+    refuses(text, WEFT_EENDPOINT, "options, character 331: they are longer than 320 bytes");
+}
+
+static void refuses_options(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *detail;
+    } cases[] = {
+        {"tcp://a:1?", "option, character 11: a name is missing"},
+        {"tcp://a:1?family=4&", "option, character 20: a name is missing"},
+        {"tcp://a:1?=4", "option, character 11: a name is missing"},
+        {"tcp://a:1?colour=red", "option, character 11: there is none called colour"},
+        {"tcp://a:1?family=4&colour=red", "option, character 20: there is none called colour"},
+        {"tcp://a:1?fam ily=4", "option, character 14: ' ' does not belong into a name"},
+        {"tcp://a:1?family", "option, character 17: =VALUE is missing"},
+        {"tcp://a:1?family=", "option, character 18: the value is empty"},
+        {"tcp://a:1?family=5", "option family, character 18: it is none of 4|6"},
+        {"tcp://a:1?family=4|6", "option family, character 18: it is none of 4|6"},
+        {"tcp://a:1?family=4&keepalive=1&family=6", "option, character 32: family is there twice"},
+        {"tcp://a:1?keepalive=0", "option keepalive, character 21: the number is below 1"},
+        {"tcp://a:1?keepalive=32768", "option, character 21: the number is over 32767"},
+        {"tcp://a:1?keepalive=1s", "option, character 22: 's' is not a digit"},
+        {"tcp://a:1?ca=x", "option, character 11: this kind of endpoint has no ca"},
+        {"tls://a:1?ca=a b", "option, character 15: ' ' is to be written %HH"},
+        {"tls://a:1?ca=a%2", "option, character 15: '%' begins no %HH"},
+        {"tls://a:1?ca=a%2g", "option, character 15: '%' begins no %HH"},
+        {"tls://a:1?ca=a%00", "option, character 15: '%' stands for NUL, which no value has"},
+        {"unix:/x?family=4", "option, character 9: this kind of endpoint has no family"},
+        {"unix:?ca=x", "Unix path, character 6: it is empty"},
+        {"tls://a:1?insecure-no-verify=1",
+         "option, character 11: there is none called insecure-no-verify"},
+    };
+    for (size_t i = 0; i < LEN(cases); i++)
+        refuses(cases[i].text, WEFT_EENDPOINT, cases[i].detail);
 }
 
 static void keeps_length_limits(void **state)
@@ -204,11 +290,15 @@ static void keeps_length_limits(void **state)
         strcat(text, "\\x01");
     accepts(text, NULL);
     assert_true(strlen(text) < WEFT_ENDPOINT_MAX);
-    /* A host as long as can be is cut in the detail, not in the check. */
+    /* A host as long as can be, and one longer. */
     memset(text, 'a', 400);
     memcpy(text, "tcp://", 6);
-    strcpy(text + 400, ":1");
-    assert_int_equal(weft_endpoint_parse(&e, text), WEFT_ENAME);
+    strcpy(text + 6 + WEFT_HOST_MAX, ":1");
+    accepts(text, NULL);
+    memset(text + 6 + WEFT_HOST_MAX, 'a', 40);
+    strcpy(text + 7 + WEFT_HOST_MAX, ":1");
+    refuses(text, WEFT_EENDPOINT, "host, character 261: it is longer than 254 characters");
+    memset(text, 'a', 400);
     memcpy(text, "tcp://[", 7);
     strcpy(text + 400, "]:1");
     assert_int_equal(weft_endpoint_parse(&e, text), WEFT_EENDPOINT);
@@ -341,6 +431,8 @@ int main(void)
         cmocka_unit_test(accepts_what_it_prints),
         cmocka_unit_test(reads_scopes),
         cmocka_unit_test(refuses_with_part_and_character),
+        cmocka_unit_test(reads_options),
+        cmocka_unit_test(refuses_options),
         cmocka_unit_test(keeps_length_limits),
         cmocka_unit_test(makes_addresses),
         cmocka_unit_test(prints_kernel_addresses),

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <weft/dns.h>
 #include <weft/listener.h>
 
 #include "base/alloc.h"
@@ -62,6 +63,13 @@ static void options(void)
     CHECK_EQ(fcntl(weft_stream_fd(s), F_GETFL) & O_NONBLOCK, 0);
     CHECK_EQ(fcntl(weft_stream_fd(s), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     weft_abort(&s);
+    char at[WEFT_ENDPOINT_MAX + 64];
+    (void)snprintf(at, sizeof at, "%s?keepalive=78&user-timeout=1234&nagle=on", t.at);
+    CHECK_EQ(weft_dial(&s, at, &(struct weft_dial_options){.keepalive_s = 5}, WEFT_NEVER), 0);
+    CHECK_EQ(option(s, IPPROTO_TCP, TCP_NODELAY), 0);
+    CHECK_EQ(option(s, IPPROTO_TCP, TCP_KEEPIDLE), 78);
+    CHECK_EQ(option(s, IPPROTO_TCP, TCP_USER_TIMEOUT), 1234);
+    weft_abort(&s);
     CHECK_EQ(weft_dial(&s, t.at, &o, WEFT_NEVER), 0);
     CHECK_EQ(option(s, IPPROTO_TCP, TCP_NODELAY), 0);
     CHECK_EQ(option(s, SOL_SOCKET, SO_KEEPALIVE), 1);
@@ -83,6 +91,13 @@ static void local_side(void)
     CHECK_EQ(weft_stream_local(s, &a), 0);
     CHECK(weft_address_print(&a, text, sizeof text) > 0);
     CHECK(strncmp(text, "127.0.0.2:", 10) == 0);
+    weft_abort(&s);
+    char with[WEFT_ENDPOINT_MAX + 64];
+    (void)snprintf(with, sizeof with, "%s?bind=tcp://127.0.0.3:0", t.at);
+    CHECK_EQ(weft_dial(&s, with, &o, WEFT_NEVER), 0);
+    CHECK_EQ(weft_stream_local(s, &a), 0);
+    CHECK(weft_address_print(&a, text, sizeof text) > 0);
+    CHECK(strncmp(text, "127.0.0.3:", 10) == 0);
     weft_abort(&s);
     o.bind = "tcp://[::1]:0";
     CHECK_EQ(weft_dial(&s, t.at, &o, WEFT_NEVER), -EINVAL);
@@ -116,7 +131,16 @@ static void errors(void)
     CHECK(strstr(weft_error_detail(), t.at) != NULL);
     CHECK_EQ(weft_dial(&s, "unix:/nonexistent/x", NULL, WEFT_NEVER), -ENOENT);
     CHECK_EQ(weft_dial(&s, "unix:@weft-nobody-is-here", NULL, WEFT_NEVER), -ECONNREFUSED);
-    CHECK_EQ(weft_dial(&s, "tcp://nowhere.example:80", NULL, WEFT_NEVER), WEFT_ENAME);
+    CHECK_EQ(weft_dns_configure(&(struct weft_dns_options){.servers = "127.0.0.1:9"}), 0);
+    CHECK_EQ(weft_dial(&s, "tcp://nowhere.invalid:80", NULL, weft_after_s(30)), WEFT_ENAME);
+    CHECK(strncmp(weft_error_detail(), "tcp://nowhere.invalid:80: nowhere.invalid: ", 43) == 0);
+    CHECK_EQ(weft_dns_configure(NULL), 0);
+    CHECK_EQ(weft_dial(&s, "tcp://127.0.0.1:9?family=6", NULL, WEFT_NEVER), -EINVAL);
+    CHECK_EQ(weft_dial(&s, "tcp://127.0.0.1:9?server-name=x", NULL, WEFT_NEVER), WEFT_EENDPOINT);
+    CHECK_EQ(weft_dial(&s, "fd:3?cert=x", NULL, WEFT_NEVER), -EINVAL);
+    struct weft_dial_options o = {.server_name = "x"};
+    CHECK_EQ(weft_dial(&s, "tcp://127.0.0.1:9", &o, WEFT_NEVER), -EINVAL);
+    CHECK(strstr(weft_error_detail(), "write tls://") != NULL);
     CHECK_EQ(weft_dial(&s, "tcp://127.0.0.1", NULL, WEFT_NEVER), WEFT_EENDPOINT);
     CHECK_EQ(weft_dial(&s, "tcp://127.0.0.1:0", NULL, WEFT_NEVER), WEFT_EENDPOINT);
     CHECK(weft_dial(&s, "udp://127.0.0.1:9", NULL, WEFT_NEVER) < 0);

@@ -240,17 +240,14 @@ static int looks_names_up(void *arg)
 {
     struct weft_address a = {0};
     (void)arg;
-    prints("sim://other:80", "tcp://10.0.0.2:80");
-    prints("tcp://other:80", "tcp://10.0.0.2:80");
-    prints("udp://here:5", "udp://10.0.0.1:5");
+    prints("sim://other:80", "tcp://other:80");
+    prints("udp://here:5", "udp://here:5");
     prints("sim://:80", "tcp://*:80");
-    prints("sim://localhost:80", "tcp://127.0.0.1:80");
+    prints("sim://localhost:80", "tcp://localhost:80");
     prints("sim://[fd00::2]:80", "tcp://[fd00::2]:80");
-    refuses("sim://nobody:80", WEFT_ENAME, "host, character 7: the simulation has no host nobody");
-    refuses("sim://othe:80", WEFT_ENAME, "host, character 7: the simulation has no host othe");
     refuses("sim://other", WEFT_EENDPOINT, "port, character 12: :PORT is missing");
     refuses("nix://other:1", WEFT_EENDPOINT,
-            "scheme, character 1: it begins with none of tcp://, udp://, unix:, fd:");
+            "scheme, character 1: it begins with none of tcp://, tls://, udp://, unix:, fd:");
     /* Interfaces are the real machine's, so only numbers are known. */
     prints("tcp://[fe80::1%1]:80", "tcp://[fe80::1%1]:80");
     CHECK_EQ(weft_address_ip(&a, "fe80::1%lo", 1), WEFT_EENDPOINT);
@@ -263,7 +260,6 @@ static void test_names(void **state)
     (void)state;
     alone(looks_names_up);
     assert_int_equal(weft_endpoint_parse(&e, "sim://other:80"), WEFT_EENDPOINT);
-    assert_int_equal(weft_endpoint_parse(&e, "tcp://other:80"), WEFT_ENAME);
 }
 
 /* --- Servers -----------------------------------------------------------------------------------

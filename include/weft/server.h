@@ -50,6 +50,13 @@ struct weft_server_options {
     void (*failed)(void *arg, const struct weft_address *peer, int error);
     void *failed_arg;
     const struct weft_options *loop; /* of the workers' loops; NULL: defaults, the current driver */
+    /* Of tls:// endpoints, and of unix: and fd: ones that are to be secured, which these say. */
+    struct weft_tls *tls;   /* a context with a certificate; the server holds it as long as it lives
+                             */
+    const char *cert, *key; /* instead of it: file or PEM text, as in struct weft_tls_certificate */
+    int64_t handshake_ms;   /* a handshake that takes longer fails; 0: as the context says */
+    int max_handshakes;     /* under way at once, others wait; 0: as many as connections */
+    int handshake_rate;     /* begun in a second, others wait; 0: no limit */
 };
 
 /*
@@ -59,8 +66,13 @@ struct weft_server_options {
 typedef int (*weft_handler)(struct weft_stream *s, void *arg);
 
 /*
- * Listens and serves as a member of g; returns once it listens, errors as weft_listen (and -EINVAL:
- * WEFT_PROTOCOLS needs weft_serve_protocol). Runs until g is cancelled.
+ * Listens and serves as a member of g; returns once it listens, errors as weft_listen and, with a
+ * certificate, weft_tls_open (and -EINVAL: WEFT_PROTOCOLS needs weft_serve_protocol). Runs until g
+ * is cancelled.
+ *
+ * On tls:// each connection shakes hands in its own task or thread before the handler is called, so
+ * a slow peer holds up nobody; one that fails counts as a connection that failed, and is told to
+ * `failed` with what was wrong in weft_error_detail().
  */
 WEFT_API WEFT_MUST_CHECK int weft_serve(struct weft_group *g, const char *endpoint,
                                         const struct weft_server_options *o, weft_handler handler,
@@ -96,8 +108,10 @@ struct weft_server_stats {
     uint64_t refused;  /* closed at once for max_per_peer */
     uint64_t failed;   /* ended with an error */
     uint64_t timed_out;
-    uint64_t backoffs; /* times that accept paused for want of descriptors or memory */
-    uint64_t bytes_in, bytes_out;
+    uint64_t backoffs;            /* times that accept paused for want of descriptors or memory */
+    uint64_t bytes_in, bytes_out; /* as they are on the wire */
+    uint64_t handshakes;          /* that succeeded */
+    uint64_t handshakes_failed;   /* of `failed` */
     uint64_t reads; /* reading operations that brought bytes: messages, for an echo at one a time */
 };
 /* May be called from any thread. */

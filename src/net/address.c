@@ -258,7 +258,7 @@ static int print_unix(const struct weft_address *a, bool raw, char out[WEFT_ENDP
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)name[i];
         bool first_at = c == '@' && i == 0 && !abstract;
-        if (c < 0x20 || c == 0x7f || c == '\\' || first_at)
+        if (c < 0x20 || c == 0x7f || c == '\\' || c == '?' || first_at)
             n += (size_t)snprintf(out + n, WEFT_ENDPOINT_MAX - n, "\\x%02x", c);
         else
             out[n++] = (char)c;

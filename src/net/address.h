@@ -30,7 +30,21 @@ int weft__address_ipv6(struct weft_address *ret, const struct weft__span *host, 
 /* A Unix path or abstract name; escaped: \xHH stands for a byte. */
 int weft__address_unix_span(struct weft_address *ret, const struct weft__span *path, bool escaped);
 
+static inline bool weft__endpoint_is_tcp(const struct weft_endpoint *e)
+{
+    return e->kind == WEFT_ENDPOINT_TCP || e->kind == WEFT_ENDPOINT_TLS;
+}
+
 /* Text of any address; 0 to 447 bytes. raw: an unnamed or unknown one gives -EINVAL, not words. */
 int weft__address_text(const struct weft_address *a, bool raw, char out[WEFT_ENDPOINT_MAX]);
+
+/* Prints it without its options, for reports: those may hold passwords. As weft_endpoint_print. */
+int weft__endpoint_plain(const struct weft_endpoint *e, char *buf, size_t cap);
+
+/*
+ * Gives an endpoint whose host is a name an address, if that is known without asking anybody:
+ * localhost, and a simulation's hosts. The name goes. Else WEFT_ENAME.
+ */
+int weft__endpoint_here(struct weft_endpoint *e);
 
 #endif

@@ -14,6 +14,7 @@
 #include <weft/random.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/dial.h"
 #include "net/transport.h"
 #include "rt/printer.h"
@@ -37,7 +38,9 @@ struct weft_reconnector {
     void *factory_arg;
     struct weft_protocol watched;
     struct weft_reconnect_options options;
-    struct weft__dial_target target;
+    struct weft__dial_how how;
+    struct weft_address to;
+    char text[WEFT_ENDPOINT_MAX];
     struct weft__op op;
     struct weft__alarm alarm;
     enum state state;
@@ -147,10 +150,10 @@ static void failed(struct weft_reconnector *r, int error)
 static void connected(struct weft_reconnector *r)
 {
     int fd = r->fd;
-    int err = weft__dial_settle(fd, &r->target);
+    int err = weft__dial_settle(fd, &r->how, &r->to);
     r->state = CONNECTED;
     if (err == 0)
-        err = weft__transport_open(r->group, r->factory, fd, r->target.family, NULL, NULL, false);
+        err = weft__transport_open(r->group, r->factory, fd, r->to.sa.ss_family, NULL, NULL, false);
     if (err < 0) {
         r->state = CONNECTING;
         failed(r, err);
@@ -179,17 +182,16 @@ static void attempt(struct weft_reconnector *r)
 {
     r->state = CONNECTING;
     r->timed_out = false;
-    int fd = weft__dial_socket(&r->target);
+    int fd = weft__dial_socket(&r->how, r->to.sa.ss_family);
     if (fd < 0) {
         failed(r, fd);
         return;
     }
     r->fd = fd;
-    r->op = (struct weft__op){
-        .kind = WEFT__OP_CONNECT,
-        .fd = fd,
-        .done = connect_done,
-        .u.connect = {(const struct sockaddr *)&r->target.address.sa, r->target.address.len}};
+    r->op = (struct weft__op){.kind = WEFT__OP_CONNECT,
+                              .fd = fd,
+                              .done = connect_done,
+                              .u.connect = {(const struct sockaddr *)&r->to.sa, r->to.len}};
     r->busy = true;
     if (weft__sys_submit(r->loop->sys, &r->op))
         connect_done(&r->op);
@@ -253,7 +255,7 @@ static void tree(struct weft__member *m, struct weft__printer *p)
 {
     static const char *const names[] = {"connecting", "connected", "waiting", "over"};
     struct weft_reconnector *r = WEFT__CONTAINER_OF(m, struct weft_reconnector, member);
-    weft__print(p, "client %s, %s, %d retries", r->target.text, names[r->state], r->retries);
+    weft__print(p, "client %s, %s, %d retries", r->text, names[r->state], r->retries);
 }
 
 static const struct weft__member_class client_class = {
@@ -290,6 +292,36 @@ static void defaults(struct weft_reconnect_options *o)
         o->steady_ms = STEADY_MS;
 }
 
+static int target(struct weft_reconnector *r, const char *endpoint,
+                  const struct weft_dial_options *o)
+{
+    struct weft_endpoint e, local;
+    int err = weft_endpoint_parse(&e, endpoint);
+    if (err == 0)
+        err = weft__endpoint_here(&e);
+    if (err < 0)
+        return err;
+    if (e.kind != WEFT_ENDPOINT_TCP && e.kind != WEFT_ENDPOINT_UNIX)
+        return weft__fail(-EINVAL, "%s: only tcp:// and unix: can be dialled as streams", endpoint);
+    if (e.port == 0)
+        return weft__fail(WEFT_EENDPOINT, "%s: port 0 cannot be connected to", endpoint);
+    r->to = e.address;
+    if (o != NULL) {
+        r->how = (struct weft__dial_how){.keepalive_s = o->keepalive_s,
+                                         .user_timeout_ms = o->user_timeout_ms,
+                                         .no_delay_off = o->no_delay_off};
+    }
+    if (o != NULL && o->bind != NULL) {
+        err = weft_endpoint_parse(&local, o->bind);
+        if (err < 0)
+            return err;
+        if (local.address.sa.ss_family != e.address.sa.ss_family)
+            return weft__fail(-EINVAL, "bind %s does not go with %s", o->bind, endpoint);
+        r->how.local = local.address;
+    }
+    return weft__endpoint_plain(&e, r->text, sizeof r->text) < 0 ? -EINVAL : 0;
+}
+
 static int client_open(struct weft_reconnector **ret, struct weft_group *g, const char *endpoint,
                        const struct weft_dial_options *dial, const struct weft_reconnect_options *o,
                        const struct weft_factory *f, bool once)
@@ -318,7 +350,7 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
     struct weft_factory watched = *f;
     watched.protocol = &r->watched;
     watched.arg = r;
-    int err = weft__dial_target(&r->target, endpoint, dial);
+    int err = target(r, endpoint, dial);
     if (err == 0)
         err = weft__factory_ref_new(&r->factory, &watched);
     if (err == 0)

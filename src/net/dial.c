@@ -1,27 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dialling: connects to an endpoint and makes a stream of the connection.
+ * Connecting to one address.
  *
- * Floor 3. What goes before and behind the one wait is in dial_target.c. Invariant: until the
- * stream is handed out, the descriptor is closed on every way out.
+ * Floor 3. Invariants: only weft__dial_fd waits, and only in the connect; until a descriptor is
+ * handed out it is closed on every way out.
  */
+#include "net/dial.h"
+
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "net/dial.h"
 #include "net/stream.h"
 #include "sys/call.h"
 
-static int connect_to(int fd, const struct weft__dial_target *t, weft_deadline d)
+static int set_int(int fd, int level, int name, int value)
 {
-    struct weft__io io;
-    io.op = (struct weft__op){
-        .kind = WEFT__OP_CONNECT,
-        .fd = fd,
-        .u.connect = {.addr = (const struct sockaddr *)&t->address.sa, .addrlen = t->address.len}};
-    return weft__await(&io, "connect", d);
+    return weft__call_setsockopt(fd, level, name, &value, sizeof value);
+}
+
+static int bind_local(int fd, const struct weft__dial_how *h, int family)
+{
+    int err = 0;
+    if (family != AF_UNIX && weft_address_port(&h->local) == 0)
+        /* The kernel then picks the port at connect, so one address serves many peers. */
+        (void)set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    else if (family != AF_UNIX)
+        err = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (err < 0)
+        return err;
+    return weft__call_bind(fd, (const struct sockaddr *)&h->local.sa, h->local.len);
+}
+
+int weft__dial_socket(const struct weft__dial_how *h, int family)
+{
+    int fd = weft__call_socket(family, SOCK_STREAM, 0);
+    if (fd < 0)
+        return fd;
+    int err = h->local.len > 0 ? bind_local(fd, h, family) : 0;
+    if (err == 0 && family != AF_UNIX && h->user_timeout_ms > 0)
+        err = set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, h->user_timeout_ms);
+    if (err < 0) {
+        weft__call_close(fd);
+        return err;
+    }
+    return fd;
 }
 
 /*
@@ -29,46 +53,49 @@ static int connect_to(int fd, const struct weft__dial_target *t, weft_deadline d
  * the same port to our side, and TCP then connects the socket to itself (RFC 9293, section 3.5:
  * simultaneous open).
  */
-static bool is_own_peer(int fd, const struct weft__dial_target *t)
+static bool is_own_peer(int fd, const struct weft__dial_how *h, const struct weft_address *to)
 {
     struct weft_address local;
-    return t->family != AF_UNIX && weft__socket_local(fd, &local) == 0 &&
-           weft_address_equal(&local, &t->address);
+    return h->local.len == 0 && weft__socket_local(fd, &local) == 0 &&
+           weft_address_equal(&local, to);
 }
 
-int weft_dial(struct weft_stream **ret, const char *endpoint, const struct weft_dial_options *o,
-              weft_deadline d)
+int weft__dial_settle(int fd, const struct weft__dial_how *h, const struct weft_address *to)
 {
-    struct weft__dial_target t;
-    int err = weft__wait_check();
-    if (err < 0)
-        return err;
-    err = weft__dial_target(&t, endpoint, o);
-    if (err < 0)
-        return err;
-    struct weft_loop *l = weft_loop_current();
-    struct weft_stream *s = weft__alloc(sizeof *s);
-    if (s == NULL)
-        return -ENOMEM;
-    int fd = weft__dial_socket(&t);
-    if (fd < 0) {
-        err = weft__fail(fd, "no socket for %s: %s", t.text, weft_error_text(fd));
-        goto fail;
+    int err = 0;
+    if (to->sa.ss_family == AF_UNIX)
+        return 0;
+    if (is_own_peer(fd, h, to))
+        return -ECONNREFUSED;
+    if (!h->no_delay_off)
+        err = weft__socket_no_delay(fd);
+    if (err == 0 && h->keepalive_s > 0) {
+        err = set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+        if (err == 0)
+            err = set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, h->keepalive_s);
+        if (err == 0)
+            err = set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, h->keepalive_s);
     }
-    err = connect_to(fd, &t, d);
-    if (err == 0 && t.local.len == 0 && is_own_peer(fd, &t))
-        err = -ECONNREFUSED;
-    if (err == 0)
-        err = weft__dial_settle(fd, &t);
-    if (err < 0) {
-        weft__fd_close(l, fd, true); /* a connection to oneself must not linger, either */
-        err = weft__fail(err, "connecting to %s: %s", t.text, weft_error_text(err));
-        goto fail;
-    }
-    weft__fd_stream_init(s, fd, t.family, l, t.options.write_buffer);
-    *ret = s;
-    return 0;
-fail:
-    weft__free(s);
     return err;
+}
+
+int weft__dial_fd(const struct weft__dial_how *h, const struct weft_address *to, weft_deadline d)
+{
+    struct weft__io io;
+    int fd = weft__dial_socket(h, to->sa.ss_family);
+    if (fd < 0)
+        return fd;
+    io.op = (struct weft__op){
+        .kind = WEFT__OP_CONNECT,
+        .fd = fd,
+        .u.connect = {.addr = (const struct sockaddr *)&to->sa, .addrlen = to->len}};
+    int err = weft__await(&io, "connect", d);
+    if (err == 0)
+        err = weft__dial_settle(fd, h, to);
+    if (err < 0) {
+        /* Abrupt: a connection to oneself must not linger, either. */
+        weft__fd_close(weft_loop_current(), fd, true);
+        return err;
+    }
+    return fd;
 }

@@ -2,25 +2,23 @@
 #ifndef WEFT__NET_DIAL_H
 #define WEFT__NET_DIAL_H
 /*
- * The steps of dialling (floor 3), for weft_dial, which waits, and for the clients in callback
- * mode, which do not: target, socket, connect (an operation), settle.
+ * The steps of connecting to one address (floor 3): socket, connect (the only one that waits),
+ * settle. What joins them with names, proxies and TLS is in src/dial/.
  */
 #include <weft/stream.h>
 
-struct weft__dial_target {
-    struct weft_dial_options options; /* bind is not kept: `local` is */
-    struct weft_address address;
+/* What the attempts of one dial have in common. */
+struct weft__dial_how {
     struct weft_address local; /* len 0: the system chooses */
-    int family;
-    char text[WEFT_ENDPOINT_MAX]; /* the endpoint, for reports */
+    int keepalive_s, user_timeout_ms;
+    bool no_delay_off;
 };
 
-/* Reads endpoint and options (o may be NULL). Errors as weft_dial. */
-int weft__dial_target(struct weft__dial_target *ret, const char *endpoint,
-                      const struct weft_dial_options *o);
-/* A socket for it, bound and with the options that belong before connect; or a negative code. */
-int weft__dial_socket(const struct weft__dial_target *t);
-/* The options that belong behind connect. */
-int weft__dial_settle(int fd, const struct weft__dial_target *t);
+/* A socket that is bound and has the options that belong before connect; or a negative code. */
+int weft__dial_socket(const struct weft__dial_how *h, int family);
+/* The options that belong behind connect. -ECONNREFUSED for a socket that is its own peer. */
+int weft__dial_settle(int fd, const struct weft__dial_how *h, const struct weft_address *to);
+/* All of it in the calling flow: a connected descriptor or a negative code. */
+int weft__dial_fd(const struct weft__dial_how *h, const struct weft_address *to, weft_deadline d);
 
 #endif

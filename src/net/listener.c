@@ -22,6 +22,7 @@
 #include <weft/listener.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "sys/call.h"
@@ -34,7 +35,7 @@
 static int fail_at(int err, const char *what, const struct weft_endpoint *e)
 {
     char text[WEFT_ENDPOINT_MAX] = "?";
-    (void)weft_endpoint_print(e, text, sizeof text);
+    (void)weft__endpoint_plain(e, text, sizeof text);
     return weft__fail(err, "cannot %s %s", what, text);
 }
 
@@ -119,7 +120,7 @@ static int bound(const struct weft_endpoint *e, const struct weft__listen *o, co
     int fd = weft__call_socket(e->address.sa.ss_family, SOCK_STREAM, 0);
     if (fd < 0)
         return fd;
-    int err = e->kind == WEFT_ENDPOINT_TCP ? tcp_options(fd, e, o) : 0;
+    int err = weft__endpoint_is_tcp(e) ? tcp_options(fd, e, o) : 0;
     if (err == 0) {
         *step = "bind to";
         err = bind_to(fd, e);
@@ -149,7 +150,7 @@ int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o)
     const char *step;
     if (e->kind == WEFT_ENDPOINT_FD)
         return adopt(e);
-    if (e->kind != WEFT_ENDPOINT_TCP && e->kind != WEFT_ENDPOINT_UNIX)
+    if (!weft__endpoint_is_tcp(e) && e->kind != WEFT_ENDPOINT_UNIX)
         return fail_at(WEFT_EENDPOINT, "listen for connections on", e);
     struct weft_endpoint at = *e;
     int fd = bound(&at, o, &step);
@@ -160,13 +161,15 @@ int weft__listen_fd(struct weft_endpoint *e, const struct weft__listen *o)
     }
     if (fd < 0)
         return fail_at(fd, step, e);
-    if (e->kind == WEFT_ENDPOINT_TCP) {
+    if (weft__endpoint_is_tcp(e)) {
         int err = weft__socket_local(fd, &at.address);
         if (err < 0) {
             weft__call_close(fd);
             return fail_at(err, "find the port of", e);
         }
     }
+    if (at.port >= 0)
+        at.port = weft_address_port(&at.address);
     *e = at;
     return fd;
 }
@@ -215,6 +218,13 @@ int weft_listen(struct weft_listener **ret, const char *endpoint,
     static const struct weft_listen_options defaults;
     struct weft_endpoint at;
     int err = weft_endpoint_parse(&at, endpoint);
+    if (err == 0 && at.kind == WEFT_ENDPOINT_TLS)
+        err = weft__fail(WEFT_EENDPOINT, "a listener gives plain streams: tcp:// and then "
+                                         "weft_tls_accept, or a server (server.h)");
+    if (err == 0 && at.query[0] != '\0')
+        err = weft__fail(WEFT_EENDPOINT, "%s: a listener's endpoint has no options", endpoint);
+    if (err == 0)
+        err = weft__endpoint_here(&at);
     if (err < 0)
         return err;
     if (o == NULL)

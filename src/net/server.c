@@ -2,8 +2,9 @@
 /*
  * Servers: opening with their workers, counting, draining.
  *
- * Floor 3. Sockets are bound by the caller, before anything runs, so that errors are the call's
- * result; workers then run by themselves. Invariants as in net/server.h.
+ * Floor 3. What reads endpoint strings and certificates is in dial/serve.c. Sockets are bound by
+ * the caller, before anything runs, so that errors are the call's result; workers then run by
+ * themselves. Invariants as in net/server.h.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "sys/call.h"
 #include "sys/sim/world.h"
@@ -102,6 +104,8 @@ static void server_free(struct weft__attached *a)
     weft__free(s->peers);
     weft__free(s->workers);
     pthread_mutex_destroy(&s->lock);
+    weft__handshakes_fini(&s->handshakes);
+    weft__secure_unref(s->tls);
     weft__free(s);
 }
 
@@ -112,6 +116,8 @@ static int check(const struct weft_server_options *o, weft_handler handler,
         return weft__fail(-EINVAL, "a server needs a handler or a factory, and not both");
     if (o->model == WEFT_PROTOCOLS && f == NULL)
         return weft__fail(-EINVAL, "WEFT_PROTOCOLS runs callbacks: use weft_serve_protocol");
+    if (o->max_handshakes < 0 || o->handshake_rate < 0)
+        return weft__fail(-EINVAL, "max_handshakes and handshake_rate are 0 or more");
     if (o->model > WEFT_PROTOCOLS)
         return weft__fail(-EINVAL, "unknown model %d", (int)o->model);
     if (f != NULL && (f->protocol == NULL || f->protocol->data == NULL))
@@ -125,8 +131,7 @@ static int check(const struct weft_server_options *o, weft_handler handler,
 
 static void defaults(struct weft_server *s, const struct weft_server_options *o)
 {
-    if (o != NULL)
-        s->options = *o;
+    s->options = *o;
     o = &s->options;
     if (WEFT__UNLIKELY(weft__sim_proc != NULL)) { /* a simulated host has one loop and no threads */
         s->options.workers = 0;
@@ -139,6 +144,10 @@ static void defaults(struct weft_server *s, const struct weft_server_options *o)
         s->options.backlog = BACKLOG_DEFAULT;
     if (o->write_ms == 0)
         s->options.write_ms = WRITE_MS_DEFAULT;
+    if (s->tls != NULL && o->handshake_ms <= 0)
+        s->options.handshake_ms = weft__secure_of(s->tls)->handshake_ms(s->tls);
+    weft__handshakes_init(&s->handshakes, (size_t)o->max_handshakes, o->handshake_rate);
+    s->options.cert = s->options.key = NULL; /* the caller's texts; read before */
     if (o->loop != NULL)
         s->loop_options = *o->loop;
     if (s->loop_options.driver == NULL && s->home != NULL)
@@ -173,7 +182,7 @@ static int make_workers(struct weft_server *s)
 
 static int listen_all(struct weft_server *s)
 {
-    bool tcp = s->at.kind == WEFT_ENDPOINT_TCP;
+    bool tcp = weft__endpoint_is_tcp(&s->at);
     struct weft__listen o = {.backlog = s->options.backlog,
                              .reuse_port = tcp && s->n_workers > 1,
                              .v6_only = s->options.v6_only,
@@ -190,7 +199,7 @@ static int listen_all(struct weft_server *s)
     s->family = weft__socket_family(s->workers[0].fd);
     if (s->family < 0)
         return s->family;
-    return weft_endpoint_print(&s->at, s->endpoint, sizeof s->endpoint);
+    return weft__endpoint_plain(&s->at, s->endpoint, sizeof s->endpoint);
 }
 
 static int peers_open(struct weft_server *s)
@@ -269,33 +278,31 @@ static int start_workers(struct weft_server *s)
     return err;
 }
 
-int weft_server_open(struct weft_server **ret, struct weft_group *g, const char *endpoint,
-                     const struct weft_server_options *o, weft_handler handler, void *arg,
-                     const struct weft_factory *f)
+int weft__server_open(struct weft_server **ret, struct weft_group *g, const struct weft__serving *w,
+                      const struct weft_server_options *o)
 {
-    struct weft_endpoint at;
-    int err = check(o != NULL ? o : &(struct weft_server_options){0}, handler, f);
-    if (err == 0)
-        err = weft_endpoint_parse(&at, endpoint);
-    if (err == 0 && at.kind == WEFT_ENDPOINT_UDP)
-        err = weft__fail(-EINVAL, "%s: servers accept streams; use weft_udp_open", endpoint);
+    int err = check(o, w->handler, w->factory);
     if (err < 0)
         return err;
+    if (w->tls != NULL && o->model == WEFT_PROTOCOLS)
+        return weft__fail(-EOPNOTSUPP, "callback mode is not to be had on a secured endpoint");
     if (g->loop != NULL && !pthread_equal(g->loop->thread, pthread_self()))
         return weft__fail(WEFT_ETHREAD, "the group belongs to another thread's loop");
     struct weft_server *s = weft__calloc(1, sizeof *s);
     if (s == NULL)
         return -ENOMEM;
     s->attached.free = server_free;
-    s->at = at;
+    s->at = w->at;
     s->listen_fd = -1;
-    s->handler = handler;
-    s->arg = arg;
+    s->handler = w->handler;
+    s->arg = w->arg;
     s->group = g;
     s->home = g->loop;
-    s->protocol = f != NULL;
-    if (f != NULL)
-        s->factory = *f;
+    s->protocol = w->factory != NULL;
+    if (w->factory != NULL)
+        s->factory = *w->factory;
+    if (w->tls != NULL)
+        s->tls = weft__secure_of(w->tls)->ref(w->tls);
     pthread_mutex_init(&s->lock, NULL);
     defaults(s, o);
     err = make_workers(s);
@@ -314,18 +321,6 @@ int weft_server_open(struct weft_server **ret, struct weft_group *g, const char 
     if (ret != NULL)
         *ret = s;
     return 0;
-}
-
-int weft_serve(struct weft_group *g, const char *endpoint, const struct weft_server_options *o,
-               weft_handler handler, void *arg)
-{
-    return weft_server_open(NULL, g, endpoint, o, handler, arg, NULL);
-}
-
-int weft_serve_protocol(struct weft_group *g, const char *endpoint,
-                        const struct weft_server_options *o, const struct weft_factory *f)
-{
-    return weft_server_open(NULL, g, endpoint, o, NULL, NULL, f);
 }
 
 /* --- Facts
@@ -348,7 +343,9 @@ void weft_server_stats_mt(const struct weft_server *s, struct weft_server_stats 
                                    .refused = atomic_load(&s->refused),
                                    .failed = atomic_load(&s->failed),
                                    .timed_out = atomic_load(&s->timed_out),
-                                   .backoffs = atomic_load(&s->backoffs)};
+                                   .backoffs = atomic_load(&s->backoffs),
+                                   .handshakes = atomic_load(&s->shaken),
+                                   .handshakes_failed = atomic_load(&s->unshaken)};
     for (int i = 0; i < s->n_workers; i++) {
         const struct weft__counters *c = &s->workers[i].counters;
         st.bytes_in += atomic_load_explicit(&c->bytes_in, memory_order_relaxed);

@@ -15,6 +15,7 @@
 #include <weft/channel.h>
 #include <weft/server.h>
 
+#include "net/secure.h"
 #include "net/stream.h"
 #include "net/transport.h"
 
@@ -41,6 +42,8 @@ struct weft_server {
     struct weft_options loop_options;
     char endpoint[WEFT_ENDPOINT_MAX];
     struct weft_endpoint at; /* with the real port */
+    struct weft_tls *tls;    /* counted; NULL: plain */
+    struct weft__handshakes handshakes;
     struct weft__unix_file file;
     int family;
     weft_handler handler;
@@ -60,6 +63,7 @@ struct weft_server {
     _Atomic bool draining;
     _Atomic int64_t drain_until_ns;
     _Atomic uint64_t accepted, live, refused, failed, timed_out, backoffs;
+    _Atomic uint64_t shaken, unshaken; /* handshakes that succeeded, and failed */
 
     /* The thread model. */
     int listen_fd;
@@ -148,6 +152,17 @@ void weft__tree_transport(struct weft__member *m, struct weft__printer *p);
 void weft__tree_conn_note(const struct weft__flow *f, char *buf, size_t cap);
 
 /* --- server.c --------------------------------------------------------------------------------- */
+
+/* What to serve: weft_server_open with the endpoint read and the context made. */
+struct weft__serving {
+    struct weft_endpoint at; /* its host is no name */
+    struct weft_tls *tls;    /* borrowed; NULL: plain */
+    weft_handler handler;
+    void *arg;
+    const struct weft_factory *factory;
+};
+int weft__server_open(struct weft_server **ret, struct weft_group *g, const struct weft__serving *w,
+                      const struct weft_server_options *o);
 
 /* A worker is done with the server. */
 void weft__server_worker_gone(struct weft__worker *w);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "sys/call.h"
 
@@ -116,7 +117,7 @@ static void take_rest(struct weft_server *s)
     int left = s->options.backlog;
     if (s->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(s->listen_fd, true) < 0)
         return;
-    if (s->at.kind == WEFT_ENDPOINT_TCP)
+    if (weft__endpoint_is_tcp(&s->at))
         weft__socket_drop_syns(s->listen_fd);
     while (left-- > 0 && weft_channel_send_nowait(s->slots, &slot) == 0) {
         int fd = weft__call_accept_now(s->listen_fd);

@@ -85,6 +85,9 @@ static int open_socket(struct weft_udp **ret, const char *endpoint,
         return err;
     if (e.kind != WEFT_ENDPOINT_UDP)
         return weft__fail(WEFT_EENDPOINT, "%s is not a udp:// endpoint", endpoint);
+    err = weft__endpoint_here(&e);
+    if (err < 0)
+        return err;
     if (dial && weft_address_port(&e.address) == 0)
         return weft__fail(WEFT_EENDPOINT, "%s: port 0 cannot be sent to", endpoint);
     if (o == NULL)

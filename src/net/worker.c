@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "sys/call.h"
 
@@ -19,6 +20,7 @@
 #define BACKOFF_MAX_NS INT64_C(1000000000)
 #define SWEEP_MIN_MS 10
 #define CLOSE_MS 5000
+#define HANDSHAKE_RETRY_NS INT64_C(5000000)
 
 static void accept_more(struct weft__worker *w);
 
@@ -42,17 +44,46 @@ void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int err
     }
 }
 
+/* What comes before the handler, on the connection's own time. */
+static int prologue(struct weft__conn *c)
+{
+    struct weft_server *s = c->worker->server;
+    if (s->tls == NULL)
+        return 0;
+    weft_deadline d = weft_after_ms(s->options.handshake_ms);
+    int err = 0;
+    int64_t wait_ns;
+    while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
+        int64_t until = weft__clock_ns() + (wait_ns > 0 ? wait_ns : HANDSHAKE_RETRY_NS);
+        err = until > d.ns ? -ETIMEDOUT : weft_sleep_until((weft_deadline){until});
+    }
+    if (err < 0) {
+        if (err == -ETIMEDOUT)
+            (void)weft__fail(err, "too many handshakes: this one could not begin in its time");
+    } else {
+        err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
+        weft__handshakes_end(&s->handshakes);
+    }
+    atomic_fetch_add(err < 0 ? &s->unshaken : &s->shaken, 1);
+    return err;
+}
+
 void weft__conn_serve(struct weft__conn *c)
 {
     struct weft_server *s = c->worker->server;
     struct weft_address address = {0};
-    int err = s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
-    bool timed_out = false;
+    int err = prologue(c);
+    bool begun = err == 0, timed_out = !begun && err == -ETIMEDOUT;
+    if (begun)
+        err = s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
     if (c->stream != NULL) {
-        timed_out = c->stream->timed_out;
+        timed_out = timed_out || c->stream->timed_out;
         if (err < 0 && s->options.failed != NULL)
             address = weft__stream_peer_or_none(c->stream);
-        if (err == -ECONNRESET) { /* the peer's reset needs no answer */
+        /* The peer's reset needs no answer, and the alert of a handshake is not to be overtaken by
+         * one of ours. */
+        if (err == -ECONNRESET || (!begun && !timed_out)) {
+            weft__out_last_try(c->stream);
             weft__stream_end(&c->stream, false);
         } else if (err < 0) {
             weft_abort(&c->stream);
@@ -361,7 +392,7 @@ void weft__worker_take_rest(struct weft__worker *w)
 {
     if (w->server->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(w->fd, true) < 0)
         return; /* an inherited socket goes on elsewhere, with its queue */
-    if (w->server->at.kind == WEFT_ENDPOINT_TCP)
+    if (weft__endpoint_is_tcp(&w->server->at))
         weft__socket_drop_syns(w->fd);
     int fd, left = w->server->options.backlog; /* see take_rest in server_threads.c */
     while (left-- > 0 && room(w) > 0 && (fd = weft__call_accept_now(w->fd)) >= 0)

@@ -12,7 +12,7 @@ FLOORS = {
     "sys": 1,
     "rt": 2,
     "net": 3,
-    "tls": 4, "dns": 4, "sim": 4,
+    "tls": 4, "dns": 4, "sim": 4, "dial": 4,
     "http": 5, "ws": 5,
 }
 PROGRAMS = ["apps", "examples", "bench"]  # floor 6

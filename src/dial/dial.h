@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__DIAL_H
+#define WEFT__DIAL_H
+/*
+ * Dialling from the inside (floor 4): what an endpoint string and options ask for, as a plan, and
+ * the steps of carrying it out: names, addresses, TLS.
+ *
+ * A plan holds copies, so it may be carried out again and again, by one flow at a time.
+ */
+#include <weft/tls.h>
+
+#include "net/dial.h"
+#include "net/stream.h"
+
+struct weft__plan {
+    struct weft_endpoint to;
+    struct weft__dial_how how;
+    int family; /* of addresses: AF_INET, AF_INET6; 0: both */
+    size_t write_buffer;
+    bool secure;
+    struct weft_tls *tls;         /* counted; NULL: the system's trust store */
+    char *server_name;            /* NULL: none is known */
+    char text[WEFT_ENDPOINT_MAX]; /* where to, for reports: without options */
+};
+
+/* Reads endpoint and options (o may be NULL). Errors as weft_dial. */
+int weft__plan_make(struct weft__plan **ret, const char *endpoint,
+                    const struct weft_dial_options *o);
+void weft__plan_free(struct weft__plan *p);
+/* Carries it out in the calling flow; waits. Errors as weft_dial. */
+int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadline d);
+
+/* A context as the options ca, cert, key and alpn of an endpoint describe it; *ret stays NULL when
+ * there are none of them. */
+int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Serving at an endpoint string: what it says is read here, and contexts are made, before floor 3
+ * listens.
+ *
+ * Floor 4. Invariant: nothing here waits but for the disk that certificates are on.
+ */
+#include <errno.h>
+
+#include "dial/dial.h"
+#include "net/address.h"
+#include "net/query.h"
+#include "net/server.h"
+#include "tls/tls.h"
+
+static int read_endpoint(struct weft_endpoint *ret, const char *endpoint)
+{
+    int err = weft_endpoint_parse(ret, endpoint);
+    if (err == 0)
+        err = weft__query_only(ret, WEFT__QUERY_SERVE);
+    if (err == 0 && ret->kind == WEFT_ENDPOINT_UDP)
+        err = weft__fail(-EINVAL, "%s: servers accept streams; use weft_udp_open", endpoint);
+    return err < 0 ? err : weft__endpoint_here(ret);
+}
+
+/* The context, counted for the caller; NULL for a plain server. */
+static int context(struct weft_tls **ret, const struct weft_endpoint *at,
+                   const struct weft_server_options *o)
+{
+    char text[WEFT_ENDPOINT_MAX] = "?";
+    struct weft_tls *tls = NULL;
+    (void)weft__endpoint_plain(at, text, sizeof text);
+    if (o->tls != NULL && (o->cert != NULL || o->key != NULL))
+        return weft__fail(-EINVAL, "%s: tls is a context already: no cert and key beside it", text);
+    if (at->kind == WEFT_ENDPOINT_TCP && (o->tls != NULL || o->cert != NULL || o->key != NULL))
+        return weft__fail(-EINVAL, "%s is not secured, and has options of TLS: write tls://", text);
+    int err = weft__tls_of_query(&tls, at);
+    if (err == 0 && tls == NULL && (o->cert != NULL || o->key != NULL)) {
+        struct weft_tls_certificate own = {.chain = o->cert, .key = o->key};
+        err = weft_tls_open(&tls,
+                            &(struct weft_tls_options){.certificates = &own, .n_certificates = 1});
+    }
+    if (err == 0 && tls == NULL && o->tls != NULL)
+        tls = weft__tls_ref(o->tls);
+    if (err == 0 && tls == NULL && at->kind == WEFT_ENDPOINT_TLS)
+        err = weft__fail(-EINVAL, "%s: no certificate to show: cert and key, or tls", text);
+    if (err == 0 && tls != NULL)
+        err = weft__secure_of(tls)->check_server(tls);
+    if (err < 0) {
+        weft__tls_unref(tls);
+        return err;
+    }
+    *ret = tls;
+    return 0;
+}
+
+int weft_server_open(struct weft_server **ret, struct weft_group *g, const char *endpoint,
+                     const struct weft_server_options *o, weft_handler handler, void *arg,
+                     const struct weft_factory *f)
+{
+    static const struct weft_server_options none;
+    struct weft__serving w = {.handler = handler, .arg = arg, .factory = f};
+    if (o == NULL)
+        o = &none;
+    int err = read_endpoint(&w.at, endpoint);
+    if (err == 0)
+        err = context(&w.tls, &w.at, o);
+    if (err == 0)
+        err = weft__server_open(ret, g, &w, o);
+    weft__tls_unref(w.tls);
+    return err;
+}
+
+int weft_serve(struct weft_group *g, const char *endpoint, const struct weft_server_options *o,
+               weft_handler handler, void *arg)
+{
+    return weft_server_open(NULL, g, endpoint, o, handler, arg, NULL);
+}
+
+int weft_serve_protocol(struct weft_group *g, const char *endpoint,
+                        const struct weft_server_options *o, const struct weft_factory *f)
+{
+    return weft_server_open(NULL, g, endpoint, o, NULL, NULL, f);
+}

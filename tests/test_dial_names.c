@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dialling names: a real name server on loopback says where they are; in a task of each driver and
+ * on a plain thread.
+ */
+#include "dns_kit.h"
+
+#include <weft/listener.h>
+
+/* Only dual.test has a server on one of its addresses; the port is of nobody on the others. */
+static const char *const records[] = {
+    "--host-record=one.test,127.0.0.1", "--host-record=dual.test,127.0.0.1,::1",
+    "--host-record=two.test,127.0.0.1", "--host-record=two.test,127.0.0.2", NULL};
+
+struct target {
+    struct weft_listener *l;
+    int port;
+};
+
+static struct target listen_at(const char *endpoint)
+{
+    struct target t = {.l = NULL};
+    char at[WEFT_ENDPOINT_MAX];
+    struct weft_endpoint e;
+    CHECK_EQ(weft_listen(&t.l, endpoint, NULL), 0);
+    CHECK(weft_listener_endpoint(t.l, at, sizeof at) > 0);
+    CHECK_EQ(weft_endpoint_parse(&e, at), 0);
+    t.port = e.port;
+    return t;
+}
+
+static int dial(struct weft_stream **s, const char *host, int port,
+                const struct weft_dial_options *o, weft_deadline d)
+{
+    char at[WEFT_ENDPOINT_MAX];
+    (void)snprintf(at, sizeof at, "tcp://%s:%d", host, port);
+    return weft_dial(s, at, o, d);
+}
+
+static void arrives(const char *host, int port, const char *peer, const struct weft_dial_options *o)
+{
+    struct weft_stream *s = NULL;
+    struct weft_address a;
+    char text[WEFT_ENDPOINT_MAX], want[WEFT_ENDPOINT_MAX];
+    int err = dial(&s, host, port, o, DNS_SOON);
+    if (err < 0)
+        (void)fprintf(stderr, "%s\n", weft_error_detail());
+    CHECK_EQ(err, 0);
+    CHECK_EQ(weft_stream_peer(s, &a), 0);
+    dns_print(text, sizeof text, &a);
+    (void)snprintf(want, sizeof want, "%s:%d", peer, port);
+    CHECK(strcmp(text, want) == 0);
+    weft_abort(&s);
+}
+
+static void use_real(void)
+{
+    char servers[40];
+    (void)snprintf(servers, sizeof servers, "127.0.0.1:%d", real.port);
+    struct weft_dns_options o = {
+        .servers = servers, .search = "", .resolv_conf = "", .hosts = "", .timeout_ms = 20000};
+    CHECK_EQ(weft_dns_configure(&o), 0);
+}
+
+static int finds_hosts(void *arg)
+{
+    struct target four = listen_at("tcp://127.0.0.1:0"), six = listen_at("tcp://[::1]:0");
+    struct weft_stream *s = NULL;
+    (void)arg;
+    use_real();
+    arrives("one.test", four.port, "127.0.0.1", NULL);
+    arrives("two.test", four.port, "127.0.0.1", NULL);
+    arrives("dual.test", four.port, "127.0.0.1", NULL); /* nobody listens on the other */
+    arrives("dual.test", six.port, "[::1]", NULL);
+    arrives("localhost", four.port, "127.0.0.1", NULL);
+    arrives("localhost", six.port, "[::1]", NULL);
+    struct weft_dial_options o = {.family = AF_INET6};
+    CHECK_EQ(dial(&s, "dual.test", four.port, &o, DNS_SOON), -ECONNREFUSED);
+    CHECK_EQ(dial(&s, "one.test", four.port, &o, DNS_SOON), WEFT_ENAME);
+    o.family = 5;
+    CHECK_EQ(dial(&s, "one.test", four.port, &o, DNS_SOON), -EINVAL);
+    /* An address to send from chooses the family. */
+    o = (struct weft_dial_options){.bind = "tcp://127.0.0.5:0"};
+    arrives("dual.test", four.port, "127.0.0.1", &o);
+    CHECK_EQ(dial(&s, "dual.test", six.port, &o, DNS_SOON), -ECONNREFUSED);
+    o.family = AF_INET6;
+    CHECK_EQ(dial(&s, "dual.test", six.port, &o, DNS_SOON), -EINVAL);
+    CHECK_EQ(dial(&s, "nobody.test", four.port, NULL, DNS_SOON), WEFT_ENAME);
+    dns_detail_has("nobody.test: no such name");
+    CHECK_EQ(dial(&s, "dual.test", four.port == 1 ? 2 : 1, NULL, DNS_SOON), -ECONNREFUSED);
+    dns_detail_has("dual.test");
+    CHECK(s == NULL);
+    weft_listener_close(&four.l);
+    weft_listener_close(&six.l);
+    return 0;
+}
+
+static int silent_server(void *arg)
+{
+    struct weft_stream *s = NULL;
+    (void)arg;
+    wild_use(NULL);
+    CHECK_EQ(dial(&s, "silent.test", 1, NULL, weft_after_ms(20)), -ETIMEDOUT);
+    CHECK_EQ(dial(&s, "silent.test", 1, NULL, WEFT_NOW), -ETIMEDOUT);
+    CHECK(s == NULL);
+    return 0;
+}
+
+static int dials_silent(void *arg)
+{
+    struct weft_stream *s = NULL;
+    (void)arg;
+    wild_use(NULL);
+    CHECK_EQ(dial(&s, "silent.test", 1, NULL, WEFT_NEVER), -ECANCELED);
+    CHECK(s == NULL);
+    return 0;
+}
+
+static int is_canceled(void *arg)
+{
+    struct weft_group *g = kit_group();
+    (void)arg;
+    kit_go(g, "dials", dials_silent, NULL);
+    if (weft_loop_current() != NULL)
+        kit_settle();
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
+/* A listener has no time to ask anybody. */
+static int serving_names(void *arg)
+{
+    struct weft_listener *l = NULL;
+    struct target t = listen_at("tcp://localhost:0");
+    (void)arg;
+    arrives("localhost", t.port, "127.0.0.1", NULL);
+    weft_listener_close(&t.l);
+    CHECK_EQ(weft_listen(&l, "tcp://one.test:0", NULL), WEFT_ENAME);
+    dns_detail_has("one.test is a name");
+    CHECK_EQ(weft_listen(&l, "tls://127.0.0.1:0", NULL), WEFT_EENDPOINT);
+    CHECK_EQ(weft_listen(&l, "fd:0?cert=x", NULL), WEFT_EENDPOINT);
+    CHECK(l == NULL);
+    return 0;
+}
+
+DNS_ON_THREAD(finds_hosts)
+DNS_ON_THREAD(silent_server)
+DNS_ON_THREAD(is_canceled)
+DNS_ON_THREAD(serving_names)
+
+static const struct kit_case cases[] = {
+    IN_TASK(finds_hosts),   ON_THREAD(finds_hosts_thread),   IN_TASK(silent_server),
+    IN_TASK(is_canceled),   ON_THREAD(silent_server_thread), ON_THREAD(is_canceled_thread),
+    IN_TASK(serving_names), ON_THREAD(serving_names_thread),
+};
+
+int main(void)
+{
+    real_start(records);
+    wild_start();
+    int failed = kit_main(cases, sizeof cases / sizeof cases[0]);
+    wild_end();
+    real_end();
+    return failed;
+}
