@@ -23,7 +23,7 @@
 
 #define LAST_ERRNO 133
 #define FIRST_OWN (-10001)
-#define LAST_OWN WEFT_ECERTIFICATE
+#define LAST_OWN WEFT_EURL
 
 static void test_names(void **state)
 {

@@ -16,25 +16,26 @@ WEFT_BEGIN_DECLS
 
 /* Weft's own codes. They are part of the ABI: a number never changes its meaning. */
 enum {
-    WEFT_ECLOSED = -10001,     /* the object was closed on this side */
-    WEFT_EEOF = -10002,        /* the peer ended the stream before the message was complete */
-    WEFT_ETOOLONG = -10003,    /* a record is longer than its maximum */
-    WEFT_EPROTOCOL = -10004,   /* the peer's bytes are not what the protocol allows */
-    WEFT_EENDPOINT = -10005,   /* the endpoint string is not understood */
-    WEFT_ENAME = -10006,       /* the host name does not resolve */
-    WEFT_ELIMIT = -10007,      /* a configured limit is reached */
-    WEFT_EPOISONED = -10008,   /* an earlier write failed or was cut off; no more can be written */
-    WEFT_EABANDONED = -10009,  /* the work-pool job was abandoned */
-    WEFT_ETHREAD = -10010,     /* the object belongs to another loop or thread */
-    WEFT_EDRAINING = -10011,   /* the server is draining and takes no new work */
-    WEFT_EORPHAN = -10012,     /* the group still has live tasks */
-    WEFT_EOUTSIDE = -10013,    /* the call would leave the simulation */
-    WEFT_ECHECK = -10014,      /* a check of the simulation failed */
-    WEFT_EDEADLOCK = -10015,   /* nothing can happen any more in the simulation */
-    WEFT_ELIVELOCK = -10016,   /* the simulation runs on and time stands still */
-    WEFT_ELEAK = -10017,       /* a simulated host ended and left something open */
-    WEFT_ETLS = -10018,        /* TLS failed: the peer does not speak it, or nothing is in common */
-    WEFT_ECERTIFICATE = -10019 /* a certificate is not to be trusted: the peer's, or ours by it */
+    WEFT_ECLOSED = -10001,    /* the object was closed on this side */
+    WEFT_EEOF = -10002,       /* the peer ended the stream before the message was complete */
+    WEFT_ETOOLONG = -10003,   /* a record is longer than its maximum */
+    WEFT_EPROTOCOL = -10004,  /* the peer's bytes are not what the protocol allows */
+    WEFT_EENDPOINT = -10005,  /* the endpoint string is not understood */
+    WEFT_ENAME = -10006,      /* the host name does not resolve */
+    WEFT_ELIMIT = -10007,     /* a configured limit is reached */
+    WEFT_EPOISONED = -10008,  /* an earlier write failed or was cut off; no more can be written */
+    WEFT_EABANDONED = -10009, /* the work-pool job was abandoned */
+    WEFT_ETHREAD = -10010,    /* the object belongs to another loop or thread */
+    WEFT_EDRAINING = -10011,  /* the server is draining and takes no new work */
+    WEFT_EORPHAN = -10012,    /* the group still has live tasks */
+    WEFT_EOUTSIDE = -10013,   /* the call would leave the simulation */
+    WEFT_ECHECK = -10014,     /* a check of the simulation failed */
+    WEFT_EDEADLOCK = -10015,  /* nothing can happen any more in the simulation */
+    WEFT_ELIVELOCK = -10016,  /* the simulation runs on and time stands still */
+    WEFT_ELEAK = -10017,      /* a simulated host ended and left something open */
+    WEFT_ETLS = -10018,       /* TLS failed: the peer does not speak it, or nothing is in common */
+    WEFT_ECERTIFICATE = -10019, /* a certificate is not to be trusted: the peer's, or ours by it */
+    WEFT_EURL = -10020          /* the URL is not understood */
 };
 
 /* What a code means for the caller. New classes are added at the end only. */

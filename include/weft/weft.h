@@ -25,4 +25,5 @@
 #include <weft/tls.h>
 #include <weft/tree.h>
 #include <weft/udp.h>
+#include <weft/url.h>
 #endif

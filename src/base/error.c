@@ -61,6 +61,7 @@ static const struct error_info errors[] = {
     OWN(WEFT_ELEAK, USAGE, "something was left open"),
     OWN(WEFT_ETLS, PROTOCOL, "the connection could not be secured, or its protection failed"),
     OWN(WEFT_ECERTIFICATE, PERMISSION, "a certificate was not trusted"),
+    OWN(WEFT_EURL, ADDRESS, "the URL is not understood"),
 
     /* time and cancellation */
     SYS(ETIMEDOUT, TIMEOUT, "the operation did not finish in the time given"),
