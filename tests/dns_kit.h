@@ -55,6 +55,8 @@ static struct {
     pthread_mutex_t lock;
     int udp, tcp, stop, seen;
     int port;
+    bool in_tcp; /* a connection is open */
+    pthread_cond_t idle;
     size_t queries, by_tcp, n_held, n_ports;
     bool ports[65536]; /* that questions came from by UDP */
     size_t n_names;
@@ -63,7 +65,7 @@ static struct {
         uint16_t type;
     } names[WILD_SEEN]; /* of each query, in the order of arrival */
     struct wild_packet held[WILD_HELD];
-} wild = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} wild = {.lock = PTHREAD_MUTEX_INITIALIZER, .idle = PTHREAD_COND_INITIALIZER};
 
 static inline uint32_t wild_hash(const char *name)
 {
@@ -314,6 +316,23 @@ static inline void wild_tcp(void)
     close(fd);
 }
 
+static inline void wild_in_tcp(bool yes)
+{
+    pthread_mutex_lock(&wild.lock);
+    wild.in_tcp = yes;
+    pthread_cond_signal(&wild.idle);
+    pthread_mutex_unlock(&wild.lock);
+}
+
+/* Waits until it has closed what it accepted. */
+static inline void wild_idle(void)
+{
+    pthread_mutex_lock(&wild.lock);
+    while (wild.in_tcp)
+        pthread_cond_wait(&wild.idle, &wild.lock);
+    pthread_mutex_unlock(&wild.lock);
+}
+
 static inline void *wild_main(void *arg)
 {
     (void)arg;
@@ -333,8 +352,11 @@ static inline void *wild_main(void *arg)
         }
         if (p[0].revents != 0)
             wild_udp();
-        if (p[1].revents != 0)
+        if (p[1].revents != 0) {
+            wild_in_tcp(true);
             wild_tcp();
+            wild_in_tcp(false);
+        }
     }
 }
 
@@ -369,6 +391,7 @@ static inline void wild_start(void)
 {
     wild_open();
     CHECK_EQ(pthread_create(&wild.thread, NULL, wild_main, NULL), 0);
+    kit_quiet = wild_idle;
 }
 
 static inline void wild_end(void)
@@ -402,6 +425,14 @@ static inline size_t wild_queries(void)
 {
     pthread_mutex_lock(&wild.lock);
     size_t n = wild.queries;
+    pthread_mutex_unlock(&wild.lock);
+    return n;
+}
+
+static inline size_t wild_by_tcp(void)
+{
+    pthread_mutex_lock(&wild.lock);
+    size_t n = wild.by_tcp;
     pthread_mutex_unlock(&wild.lock);
     return n;
 }

@@ -72,7 +72,7 @@ static int by_tcp(void *arg)
     (void)arg;
     wild_use(NULL);
     CHECK_EQ(dns_look("trunc.test", AF_INET), 1);
-    CHECK_EQ(wild.by_tcp, 1);
+    CHECK_EQ(wild_by_tcp(), 1);
     CHECK_EQ(dns_look("many.test", AF_INET), WEFT_DNS_RECORDS_MAX);
     CHECK_EQ(dns_look("many.test", 0), WEFT_DNS_RECORDS_MAX);
     return 0;
