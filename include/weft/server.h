@@ -118,9 +118,10 @@ struct weft_server_stats {
 WEFT_API void weft_server_stats_mt(const struct weft_server *s, struct weft_server_stats *ret);
 
 /*
- * Stops accepting, serves what the kernel has accepted already, lets connections go on until they
- * end or d passes, then cancels the rest and ends the server. Waits. Returns 0, or -ETIMEDOUT when
- * some had to be cut off.
+ * Stops accepting, serves what the kernel has accepted already (over TCP also peers that are in the
+ * middle of their handshake, for which it stays 64 ms at most, as after a cancel with drain_ms),
+ * lets connections go on until they end or d passes, then cancels the rest and ends the server.
+ * Waits. Returns 0, or -ETIMEDOUT when some had to be cut off.
  */
 WEFT_API WEFT_MUST_CHECK int weft_server_drain(struct weft_server *s, weft_deadline d);
 

@@ -28,6 +28,13 @@ struct weft__unix_file {
     bool there;
 };
 
+/*
+ * How long a server that drains keeps its TCP listener, for peers whose SYN it has answered: to
+ * them the connection is there already, and a close would reset it with what they have sent. It
+ * looks after 1 ms, 2 ms and so on.
+ */
+#define WEFT__HANDSHAKE_MS 64
+
 /* A client host, counted for max_per_peer. */
 struct weft__peer {
     struct weft__node link;
@@ -91,6 +98,7 @@ struct weft__worker {
     struct weft__alarm retry;  /* after a back-off */
     struct weft__alarm sweep;  /* looks for idle connections */
     struct weft__alarm cut;    /* the end of a drain */
+    struct weft__alarm late;   /* looks for peers whose handshake was under way at the end */
     struct weft__remote drain; /* posted by weft_server_drain */
     _Atomic bool drain_posted;
     struct weft__run leaving;
@@ -101,6 +109,7 @@ struct weft__worker {
     bool left;         /* `leaving` is on its way */
     _Atomic int error; /* with WEFT_ERRORS_STOP, the first */
     int64_t cut_at;    /* the end of the drain; 0: none */
+    int64_t late_ns;   /* until `late` looks again; 0: not begun */
     int64_t backoff_ns;
     size_t max_connections;
     _Atomic uint64_t live;

@@ -115,10 +115,6 @@ static void take_rest(struct weft_server *s)
 {
     char slot = 0;
     int left = s->options.backlog;
-    if (s->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(s->listen_fd, true) < 0)
-        return;
-    if (weft__endpoint_is_tcp(&s->at))
-        weft__socket_drop_syns(s->listen_fd);
     while (left-- > 0 && weft_channel_send_nowait(s->slots, &slot) == 0) {
         int fd = weft__call_accept_now(s->listen_fd);
         if (fd < 0 || start_connection(s, fd) < 0) {
@@ -129,14 +125,35 @@ static void take_rest(struct weft_server *s)
     }
 }
 
-static void drain(struct weft_server *s)
+/* Serves what has come; see worker_life.c. */
+static void stop_accepting(struct weft_server *s, weft_deadline until)
+{
+    bool tcp = weft__endpoint_is_tcp(&s->at);
+    if (s->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(s->listen_fd, true) < 0)
+        return;
+    weft__socket_no_more(s->listen_fd, tcp);
+    take_rest(s);
+    weft_shield(2 * WEFT__HANDSHAKE_MS); /* of a server that is cancelled, too */
+    for (int64_t ms = 1; tcp && ms < WEFT__HANDSHAKE_MS && weft_left_ns(until) > 0; ms *= 2) {
+        if (weft_sleep_ms(ms) < 0)
+            break;
+        take_rest(s);
+    }
+    weft_unshield();
+}
+
+static weft_deadline drain_until(struct weft_server *s)
 {
     int64_t ms = s->options.drain_ms;
-    weft_deadline until = ms > 0 ? weft_after_ms(ms) : WEFT_NOW;
     if (atomic_load(&s->workers[0].error) < 0)
-        until = WEFT_NOW;
-    else if (atomic_exchange(&s->draining, true))
-        until = (weft_deadline){atomic_load(&s->drain_until_ns)};
+        return WEFT_NOW;
+    if (atomic_exchange(&s->draining, true))
+        return (weft_deadline){atomic_load(&s->drain_until_ns)};
+    return ms > 0 ? weft_after_ms(ms) : WEFT_NOW;
+}
+
+static void drain(struct weft_server *s, weft_deadline until)
+{
     int64_t left_ms =
         until.ns == INT64_MAX ? INT64_MAX / 4000000 : weft_left_ns(until) / 1000000 + 1;
     weft_shield(left_ms); /* the server may be cancelled: its connections still have their time */
@@ -191,9 +208,10 @@ static int supervise(void *arg)
     s->acceptors = NULL;
     pthread_mutex_unlock(&s->lock);
     (void)weft_group_close(&acceptors);
-    take_rest(s);
+    weft_deadline until = drain_until(s);
+    stop_accepting(s, until);
     stop_listening(s);
-    drain(s);
+    drain(s, until);
 out:
     stop_listening(s);
     if (atomic_load(&w->error) < 0)

@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "net/stream.h"
 #include "sys/call.h"
@@ -51,9 +52,9 @@ int weft__socket_peer(int fd, struct weft_address *ret)
 /*
  * A filter that drops segments with SYN and passes all others (byte 13 of the TCP header holds the
  * flags, RFC 9293 3.1). Whoever asks after this asks again in a second, and then finds a successor
- * or nobody; between the last accept and the close no connection can be made and lost.
+ * or nobody.
  */
-void weft__socket_drop_syns(int fd)
+static int drop_syns(int fd)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
@@ -62,6 +63,13 @@ void weft__socket_drop_syns(int fd)
         BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
     };
     struct sock_fprog program = {.len = WEFT__ARRAY_LEN(code), .filter = code};
-    int err = weft__call_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    return weft__call_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+void weft__socket_no_more(int fd, bool tcp)
+{
+    /* A Unix listener that does not receive any more refuses, and what is queued can be accepted.
+     */
+    int err = tcp ? drop_syns(fd) : weft__call_shutdown(fd, SHUT_RD);
     (void)err; /* without it a connection of the last microseconds may be reset */
 }

@@ -234,8 +234,9 @@ void weft__fd_close(struct weft_loop *l, int fd, bool abrupt);
 /* --- Sockets (socket.c) ---------------------------------------------------------------------- */
 
 int weft__socket_no_delay(int fd);
-/* A listener that is about to close takes no new connections; what it has can still be accepted. */
-void weft__socket_drop_syns(int fd);
+/* A listener that is about to close takes no new connections; what it has can still be accepted.
+ * TCP handshakes that are under way go on: see WEFT__HANDSHAKE_MS. */
+void weft__socket_no_more(int fd, bool tcp);
 /* The address family of a connected or listening stream socket; -ENOTSOCK, -EINVAL. */
 int weft__socket_family(int fd);
 int weft__socket_local(int fd, struct weft_address *ret);

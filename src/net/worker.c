@@ -390,10 +390,6 @@ void weft__worker_begin(struct weft__worker *w)
 
 void weft__worker_take_rest(struct weft__worker *w)
 {
-    if (w->server->at.kind == WEFT_ENDPOINT_FD || weft__call_set_nonblock(w->fd, true) < 0)
-        return; /* an inherited socket goes on elsewhere, with its queue */
-    if (weft__endpoint_is_tcp(&w->server->at))
-        weft__socket_drop_syns(w->fd);
     int fd, left = w->server->options.backlog; /* see take_rest in server_threads.c */
     while (left-- > 0 && room(w) > 0 && (fd = weft__call_accept_now(w->fd)) >= 0)
         if (accepted(w, fd) < 0)

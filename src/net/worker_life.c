@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/address.h"
 #include "net/server.h"
 #include "sys/call.h"
 
@@ -30,6 +31,7 @@ static void leave(struct weft__run *r)
     weft__loop_alarm_del(w->loop, &w->retry);
     weft__loop_alarm_del(w->loop, &w->sweep);
     weft__loop_alarm_del(w->loop, &w->cut);
+    weft__loop_alarm_del(w->loop, &w->late);
     weft__group_fini(&w->conns);
     weft__factory_unref(w->factory);
     w->factory = NULL;
@@ -48,11 +50,9 @@ void weft__worker_check(struct weft__worker *w)
     weft__loop_ready(w->loop, &w->leaving);
 }
 
-/* Serves what has come while the accept operation was being cancelled, then closes the listener. */
-void weft__worker_stopped(struct weft__worker *w)
+static void stop_listening(struct weft__worker *w)
 {
     if (w->fd >= 0) {
-        weft__worker_take_rest(w);
         weft__sys_close_fd(w->loop->sys, w->fd);
         w->fd = -1;
         if (w->index == 0)
@@ -60,6 +60,38 @@ void weft__worker_stopped(struct weft__worker *w)
     }
     w->stopped = true;
     weft__worker_check(w);
+}
+
+static void take_late(struct weft__alarm *a)
+{
+    struct weft__worker *w = WEFT__CONTAINER_OF(a, struct weft__worker, late);
+    weft__worker_take_rest(w);
+    w->late_ns *= 2;
+    if (w->late_ns < WEFT__HANDSHAKE_MS * INT64_C(1000000) && w->loop->now_ns < w->cut_at)
+        weft__loop_alarm(w->loop, &w->late, w->loop->now_ns + w->late_ns);
+    else
+        stop_listening(w);
+}
+
+/* Serves what has come while the accept operation was being cancelled, then closes the listener. An
+ * inherited one goes on elsewhere, with its queue. */
+void weft__worker_stopped(struct weft__worker *w)
+{
+    const struct weft_endpoint *at = &w->server->at;
+    bool tcp = weft__endpoint_is_tcp(at);
+    if (w->late_ns > 0)
+        return;
+    if (w->fd >= 0 && at->kind != WEFT_ENDPOINT_FD && weft__call_set_nonblock(w->fd, true) == 0) {
+        weft__socket_no_more(w->fd, tcp);
+        weft__worker_take_rest(w);
+        if (tcp && w->loop->now_ns < w->cut_at) {
+            w->late_ns = 1000000;
+            w->late.fn = take_late;
+            weft__loop_alarm(w->loop, &w->late, w->loop->now_ns + w->late_ns);
+            return;
+        }
+    }
+    stop_listening(w);
 }
 
 static void cut(struct weft__alarm *a)
