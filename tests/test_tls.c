@@ -338,6 +338,49 @@ static int client_certificates(void *arg)
     return 0;
 }
 
+/* --- Revocation ------------------------------------------------------------------------------ */
+
+static int revoked(void *arg)
+{
+    static const struct {
+        const char *crl, *server, *host, *words; /* words NULL: it is let in */
+    } cases[] = {
+        {"ca.crl", "server", "server.test", NULL},
+        {"ca.crl", "revoked", "server.test",
+         "the certificate of CN=server.test is revoked by CN=Weft test root"},
+        {"ca.crl", "deep_chain", "deep.test",
+         "no revocation list of CN=Weft test intermediate, who issued the certificate of "
+         "CN=deep.test"},
+        {"both.crl", "deep_chain", "deep.test", NULL},
+        {"old.crl", "server", "server.test",
+         "the revocation list of CN=Weft test root, who issued the certificate of CN=server.test, "
+         "is out of date"},
+    };
+    (void)arg;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        char chain[32], key[32];
+        (void)snprintf(chain, sizeof chain, "%s.pem", cases[i].server);
+        (void)snprintf(key, sizeof key, "%s.key", i == 2 || i == 3 ? "deep" : cases[i].server);
+        struct weft_tls_certificate cert = tls_kit_cert(chain, key);
+        struct weft_tls *server =
+            tls_kit_open(&(struct weft_tls_options){.certificates = &cert, .n_certificates = 1});
+        struct weft_tls *client = tls_kit_open(&(struct weft_tls_options){
+            .ca = tls_kit_file("ca.pem"), .crl = tls_kit_file(cases[i].crl)});
+        struct meeting m = meet(client, server, cases[i].host);
+        CHECK_EQ(m.client.result, cases[i].words == NULL ? 0 : WEFT_ECERTIFICATE);
+        if (cases[i].words != NULL)
+            CHECK(has(m.client.detail, cases[i].words));
+        part(&m);
+        weft_tls_close(&client);
+        weft_tls_close(&server);
+    }
+    struct weft_tls *none = NULL;
+    CHECK_EQ(weft_tls_open(&none, &(struct weft_tls_options){.crl = tls_kit_file("ca.pem")}),
+             -EINVAL);
+    CHECK(has(weft_error_detail(), "no revocation list in"));
+    return 0;
+}
+
 /* --- Several certificates, reload ------------------------------------------------------------ */
 
 static const char *subject_for(struct weft_tls *client, struct weft_tls *server, const char *host)
@@ -422,9 +465,10 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(facts),     IN_TASK(versions),         IN_TASK(alpn),
-    IN_TASK(refusals),  IN_TASK(failed_handshake), IN_TASK(not_tls),
-    IN_TASK(truncated), IN_TASK(damaged),          IN_TASK(client_certificates),
-    IN_TASK(by_name),   IN_TASK(reload),           ON_THREAD(on_threads),
+    IN_TASK(facts),        IN_TASK(versions),         IN_TASK(alpn),
+    IN_TASK(refusals),     IN_TASK(failed_handshake), IN_TASK(not_tls),
+    IN_TASK(truncated),    IN_TASK(damaged),          IN_TASK(client_certificates),
+    IN_TASK(revoked),      IN_TASK(by_name),          IN_TASK(reload),
+    ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

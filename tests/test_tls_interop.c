@@ -8,6 +8,8 @@
  */
 #include "tls_kit.h"
 
+#include <signal.h>
+
 #define OUTPUT_MAX 65536
 
 static bool have(const char *program)
@@ -48,7 +50,8 @@ struct server {
     struct weft_tls *tls;
     struct weft_group *g;
     int port;
-    int result;
+    int rounds; /* connections of a visit; 0: 1 */
+    int result; /* of the last */
     char detail[200];
 };
 
@@ -65,9 +68,8 @@ static int answer(struct weft_stream *s)
     return err;
 }
 
-static int serve_one(void *arg)
+static void serve_connection(struct server *v)
 {
-    struct server *v = arg;
     struct weft_stream *s = NULL;
     v->result = weft_accept(v->l, &s, weft_after_s(20));
     if (v->result == 0)
@@ -76,6 +78,13 @@ static int serve_one(void *arg)
         v->result = answer(s);
     (void)snprintf(v->detail, sizeof v->detail, "%s", weft_error_detail());
     (void)weft_close(&s, weft_after_s(20));
+}
+
+static int serve(void *arg)
+{
+    struct server *v = arg;
+    for (int i = 0; i < (v->rounds > 0 ? v->rounds : 1); i++)
+        serve_connection(v);
     return 0;
 }
 
@@ -110,7 +119,7 @@ static const char *visit(struct server *v, const char *format)
     (void)snprintf(command, sizeof command, "%.*s%s%s", (int)(mark - format), format, port,
                    mark + 2);
     v->g = kit_group();
-    kit_go(v->g, "server", serve_one, v);
+    kit_go(v->g, "server", serve, v);
     const char *text = output(command);
     assert_int_equal(weft_group_wait(v->g, weft_after_s(60)), 0);
     assert_int_equal(weft_group_close(&v->g), 0);
@@ -128,10 +137,45 @@ static void curl(void **state)
     expect_in(text, "weft: TLSv1.3 alpn=http/1.1 sni=localhost resumed=0 peer=\n");
     text = visit(&v, "curl -sS --tls-max 1.2 --cacert ca.pem https://localhost:%d/");
     expect_in(text, "weft: TLSv1.2 ");
+    v.rounds = 2; /* a second connection goes on with the first one's session */
+    text = visit(&v, "sh -c 'curl -sS --http1.1 --cacert ca.pem "
+                     "https://localhost:%d/[1-2]'");
+    expect_in(text, "resumed=0 ");
+    expect_in(text, "resumed=1 ");
+    v.rounds = 1;
     text = visit(&v, "curl -sS https://localhost:%d/"); /* which does not know the root */
     expect_in(text, "curl: (60)");
     assert_int_equal(v.result, WEFT_ECERTIFICATE);
     expect_in(v.detail, "the peer refused our certificate");
+    server_close(&v);
+}
+
+static void curl_with_a_certificate(void **state)
+{
+    (void)state;
+    struct weft_tls_options o = {.ca = tls_kit_file("ca.pem"),
+                                 .crl = tls_kit_file("ca.crl"),
+                                 .client = WEFT_TLS_CLIENT_REQUIRED};
+    if (!have("curl"))
+        skip();
+    struct server v = server_open(&o);
+    const char *text = visit(&v, "curl -sS --cacert ca.pem --cert client.pem --key client.key "
+                                 "https://localhost:%d/");
+    expect_in(text, " peer=CN=a client\n");
+    text = visit(&v, "curl -sS --cacert ca.pem https://localhost:%d/");
+    expect_in(text, "certificate required");
+    assert_int_equal(v.result, WEFT_ECERTIFICATE);
+    expect_in(v.detail, "the client has shown no certificate");
+    text = visit(&v, "curl -sS --cacert ca.pem --cert bad_client.pem --key bad_client.key "
+                     "https://localhost:%d/");
+    expect_in(text, "unknown ca");
+    assert_int_equal(v.result, WEFT_ECERTIFICATE);
+    expect_in(v.detail, "unknown issuer: CN=Another root issued the certificate of CN=a stranger");
+    text = visit(&v, "curl -sS --cacert ca.pem --cert bad_guest.pem --key bad_guest.key "
+                     "https://localhost:%d/");
+    expect_in(text, "certificate revoked");
+    assert_int_equal(v.result, WEFT_ECERTIFICATE);
+    expect_in(v.detail, "the certificate of CN=a guest is revoked by CN=Weft test root");
     server_close(&v);
 }
 
@@ -198,6 +242,17 @@ static void gnutls_cli(void **state)
     text = visit(&v, "sh -c '(echo hello; sleep 1) | gnutls-cli --x509cafile ca.pem --priority "
                      "NORMAL:-VERS-TLS1.3 -p %d localhost'");
     expect_in(text, "weft: TLSv1.2 ");
+    v.rounds = 2;
+    text = visit(&v, "sh -c '(echo hello; sleep 1; echo hello; sleep 1) | gnutls-cli --resume "
+                     "--x509cafile ca.pem --alpn h2 -p %d localhost'");
+    expect_in(text, "resumed=1 ");
+    v.rounds = 1;
+    server_close(&v);
+    o = (struct weft_tls_options){.ca = tls_kit_file("ca.pem"), .client = WEFT_TLS_CLIENT_REQUIRED};
+    v = server_open(&o);
+    text = visit(&v, "sh -c '(echo hello; sleep 1) | gnutls-cli --x509cafile ca.pem "
+                     "--x509certfile client.pem --x509keyfile client.key -p %d localhost'");
+    expect_in(text, " peer=CN=a client\n");
     server_close(&v);
 }
 
@@ -216,31 +271,78 @@ static void python_client(void **state)
     server_close(&v);
 }
 
+/* TLS 1.2 and 1.3, with a client's certificate, ALPN, and a session that goes on. */
+static void python_client_resumes(void **state)
+{
+    (void)state;
+    struct weft_tls_options o = {
+        .alpn = "b,a", .ca = tls_kit_file("ca.pem"), .client = WEFT_TLS_CLIENT_REQUIRED};
+    struct server v = server_open(&o);
+    v.rounds = 4;
+    const char *text =
+        visit(&v, "/usr/bin/python3 -c 'import socket, ssl\n"
+                  "for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):\n"
+                  "  c = ssl.create_default_context(cafile=\"ca.pem\")\n"
+                  "  c.maximum_version = version\n"
+                  "  c.load_cert_chain(\"client.pem\", \"client.key\")\n"
+                  "  c.set_alpn_protocols([\"a\"])\n"
+                  "  session = None\n"
+                  "  for i in range(2):\n"
+                  "    s = c.wrap_socket(socket.create_connection((\"127.0.0.1\", %d)),\n"
+                  "                      server_hostname=\"server.test\", session=session)\n"
+                  "    s.sendall(b\"hello\\n\")\n"
+                  "    print(s.makefile().read())\n"
+                  "    session = s.session'");
+    expect_in(text, "weft: TLSv1.2 alpn=a sni=server.test resumed=0 peer=CN=a client\n");
+    expect_in(text, "weft: TLSv1.2 alpn=a sni=server.test resumed=1 peer=CN=a client\n");
+    expect_in(text, "weft: TLSv1.3 alpn=a sni=server.test resumed=0 peer=CN=a client\n");
+    expect_in(text, "weft: TLSv1.3 alpn=a sni=server.test resumed=1 peer=CN=a client\n");
+    server_close(&v);
+}
+
 /* --- Our client ------------------------------------------------------------------------------ */
 
-/* A server that prints its port behind `mark`, and what our client sees of it. */
-static void call(const char *command, const char *mark, const struct weft_tls_options *o,
-                 int rounds, void (*use)(struct weft_stream *s, int round))
+static int started; /* its process id */
+
+/* Starts a server that prints its port behind `mark`. */
+static FILE *start(const char *command, const char *mark, char endpoint[64])
 {
-    char line[2048], endpoint[64], text[512] = "";
+    char line[2048], text[512] = "";
     const char *at = NULL;
-    struct weft_tls *tls = tls_kit_open(o);
-    (void)snprintf(line, sizeof line, "cd %s && exec timeout 20 %s 2>/dev/null </dev/null",
-                   tls_kit_dir, command);
+    (void)snprintf(line, sizeof line,
+                   "cd %s && echo $$ && exec timeout 20 %s 2>/dev/null </dev/null", tls_kit_dir,
+                   command);
     FILE *f = popen(line, "r");
     assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    started = atoi(text);
     while (at == NULL && fgets(text, sizeof text, f) != NULL)
         at = strstr(text, mark);
     assert_non_null(at);
-    int port = atoi(at + strlen(mark));
-    (void)snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
+    (void)snprintf(endpoint, 64, "tcp://127.0.0.1:%d", atoi(at + strlen(mark)));
+    return f;
+}
+
+static struct weft_stream *connect_to(const char *endpoint, struct weft_tls *tls)
+{
+    struct weft_stream *s = NULL;
+    assert_int_equal(weft_dial(&s, endpoint, NULL, weft_after_s(20)), 0);
+    int err = weft_tls_connect(&s, tls, "server.test", weft_after_s(20));
+    if (err != 0)
+        print_error("%s\n", weft_error_detail());
+    assert_int_equal(err, 0);
+    return s;
+}
+
+/* What our client sees of a server, over so many connections. */
+static void call(const char *command, const char *mark, const struct weft_tls_options *o,
+                 int rounds, void (*use)(struct weft_stream *s, int round))
+{
+    char endpoint[64];
+    struct weft_tls *tls = tls_kit_open(o);
+    FILE *f = start(command, mark, endpoint);
     for (int i = 0; i < rounds; i++) {
-        struct weft_stream *s = NULL;
-        assert_int_equal(weft_dial(&s, endpoint, NULL, weft_after_s(20)), 0);
-        int err = weft_tls_connect(&s, tls, "server.test", weft_after_s(20));
-        if (err != 0)
-            print_error("%s\n", weft_error_detail());
-        assert_int_equal(err, 0);
+        struct weft_stream *s = connect_to(endpoint, tls);
         use(s, i);
         assert_int_equal(weft_close(&s, weft_after_s(20)), 0);
     }
@@ -301,12 +403,146 @@ static void python_server(void **state)
          "port ", &o, 1, use_python);
 }
 
+#define S_SERVER "openssl s_server -accept 127.0.0.1:0 -naccept 1 -rev "
+
+/* Servers that our client refuses, and its words. */
+static void refused(void **state)
+{
+    static const struct {
+        const char *command, *host, *words;
+        const char *crl;
+    } cases[] = {
+        {S_SERVER "-cert server.pem -key server.key", "wrong.test",
+         "the certificate is not for 'wrong.test': it is for DNS:server.test", NULL},
+        {S_SERVER "-cert expired.pem -key expired.key", "server.test",
+         "the certificate of CN=server.test expired on 20", NULL},
+        {S_SERVER "-cert self.pem -key self.key", "server.test",
+         "the certificate of CN=server.test is self-signed", NULL},
+        {S_SERVER "-cert deep.pem -key deep.key", "deep.test",
+         "CN=Weft test intermediate issued the certificate of CN=deep.test, and is neither trusted "
+         "nor among the 1 that were sent",
+         NULL},
+        {S_SERVER "-cert stranger.pem -key stranger.key -cert_chain other.pem", "server.test",
+         "unknown issuer: the chain ends at CN=Another root", NULL},
+        {S_SERVER "-cert revoked.pem -key revoked.key", "server.test",
+         "the certificate of CN=server.test is revoked", "ca.crl"},
+        {S_SERVER "-cert revoked.pem -key revoked.key -tls1_2", "server.test",
+         "the certificate of CN=server.test is revoked", "ca.crl"},
+    };
+    (void)state;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        struct weft_tls *tls = tls_kit_open(&(struct weft_tls_options){
+            .ca = tls_kit_file("ca.pem"),
+            .crl = cases[i].crl != NULL ? tls_kit_file(cases[i].crl) : NULL});
+        struct weft_stream *s = NULL;
+        char endpoint[64];
+        FILE *f = start(cases[i].command, "ACCEPT 127.0.0.1:", endpoint);
+        assert_int_equal(weft_dial(&s, endpoint, NULL, weft_after_s(20)), 0);
+        assert_int_equal(weft_tls_connect(&s, tls, cases[i].host, weft_after_s(20)),
+                         WEFT_ECERTIFICATE);
+        expect_in(weft_error_detail(), cases[i].words);
+        assert_int_equal(weft_close(&s, weft_after_s(20)), WEFT_EPOISONED);
+        (void)pclose(f);
+        weft_tls_close(&tls);
+    }
+}
+
+/* One that ends in the middle of what it had to say. */
+static void truncated(void **state)
+{
+    (void)state;
+    struct weft_tls *tls = tls_kit_client();
+    char endpoint[64], text[8];
+    FILE *f = start("/usr/bin/python3 -u -c 'import socket, ssl\n"
+                    "c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+                    "c.load_cert_chain(\"server.pem\", \"server.key\")\n"
+                    "l = socket.create_server((\"127.0.0.1\", 0))\n"
+                    "print(\"port\", l.getsockname()[1])\n"
+                    "s = c.wrap_socket(l.accept()[0], server_side=True)\n"
+                    "s.sendall(b\"hello\")\n"
+                    "s.shutdown(socket.SHUT_WR)'",
+                    "port ", endpoint);
+    struct weft_stream *s = connect_to(endpoint, tls);
+    assert_int_equal(weft_read_full(s, text, 5, weft_after_s(20)), 0);
+    assert_int_equal(weft_read(s, text, 1, weft_after_s(20)), WEFT_EEOF);
+    expect_in(weft_error_detail(), "without close_notify; what it sent last may be missing");
+    (void)weft_close(&s, weft_after_s(20));
+    (void)pclose(f);
+    weft_tls_close(&tls);
+}
+
+/* A port that was free a moment ago. */
+static int free_port(void)
+{
+    struct weft_listener *l = NULL;
+    char at[WEFT_ENDPOINT_MAX];
+    assert_int_equal(weft_listen(&l, "tcp://127.0.0.1:0", NULL), 0);
+    assert_true(weft_listener_endpoint(l, at, sizeof at) > 0);
+    weft_listener_close(&l);
+    return atoi(strrchr(at, ':') + 1);
+}
+
+static void use_gnutls(struct weft_stream *s, const char *version, int round)
+{
+    char line[16];
+    struct weft_tls_info i;
+    assert_int_equal(weft_write(s, "hello\n", 6, weft_after_s(20)), 0);
+    assert_int_equal(weft_flush(s, weft_after_s(20)), 0);
+    assert_int_equal(weft_read_until(s, line, sizeof line, '\n', weft_after_s(20)), 6);
+    assert_memory_equal(line, "hello\n", 6);
+    assert_int_equal(weft_tls_info(s, &i), 0);
+    assert_string_equal(i.version, version);
+    assert_string_equal(i.alpn, "x");
+    assert_true(i.verified);
+    assert_int_equal(i.resumed, round > 0);
+}
+
+static void gnutls_serv(void **state)
+{
+    static const char *const priorities[] = {"NORMAL", "NORMAL:-VERS-TLS1.3"};
+    (void)state;
+    if (!have("gnutls-serv"))
+        skip();
+    for (int k = 0; k < 2; k++) {
+        char command[512], endpoint[64];
+        int port = free_port();
+        struct weft_tls_certificate own = tls_kit_cert("client.pem", "client.key");
+        struct weft_tls *tls = tls_kit_open(&(struct weft_tls_options){.ca = tls_kit_file("ca.pem"),
+                                                                       .alpn = "y,x",
+                                                                       .certificates = &own,
+                                                                       .n_certificates = 1});
+        (void)snprintf(
+            command, sizeof command,
+            "sh -c 'exec stdbuf -oL gnutls-serv --echo --require-client-cert --verify-client-cert "
+            "--x509cafile ca.pem --x509certfile server.pem --x509keyfile server.key "
+            "--alpn x --priority %s -p %d 2>&1'",
+            priorities[k], port);
+        FILE *f = start(command, "IPv4 0.0.0.0 port ", endpoint);
+        for (int i = 0; i < 2; i++) {
+            struct weft_stream *s = connect_to(endpoint, tls);
+            use_gnutls(s, k == 0 ? "TLSv1.3" : "TLSv1.2", i);
+            assert_int_equal(weft_close(&s, weft_after_s(20)), 0);
+        }
+        assert_int_equal(kill(started, SIGTERM), 0); /* it does not end by itself */
+        (void)pclose(f);
+        weft_tls_close(&tls);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(curl),          cmocka_unit_test(s_client),
-        cmocka_unit_test(gnutls_cli),    cmocka_unit_test(s_client_refused),
-        cmocka_unit_test(python_client), cmocka_unit_test(s_server),
+        cmocka_unit_test(curl),
+        cmocka_unit_test(s_client),
+        cmocka_unit_test(curl_with_a_certificate),
+        cmocka_unit_test(python_client_resumes),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(truncated),
+        cmocka_unit_test(gnutls_serv),
+        cmocka_unit_test(gnutls_cli),
+        cmocka_unit_test(s_client_refused),
+        cmocka_unit_test(python_client),
+        cmocka_unit_test(s_server),
         cmocka_unit_test(python_server),
     };
     (void)tls_kit_file("ca.pem");

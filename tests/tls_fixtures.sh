@@ -36,6 +36,29 @@ issue deep inter deep.test "subjectAltName=DNS:deep.test" 30
 cat deep.pem inter.pem >deep_chain.pem
 issue client ca "a client" "subjectAltName=DNS:client.test,email:client@client.test" 30
 issue bad_client other "a stranger" "subjectAltName=DNS:stranger.test" 30
+issue revoked ca server.test "subjectAltName=DNS:server.test" 30
+issue bad_guest ca "a guest" "subjectAltName=DNS:guest.test" 30
+
+# crl NAME ISSUER OPTIONS CERTIFICATE...: a list of those
+crl() {
+    list=$1 by=$2 options=$3
+    shift 3
+    printf '[ca]\ndefault_ca=d\n[d]\ndatabase=%s.index\ncrlnumber=%s.number\ndefault_md=sha256\n' \
+        "$list" "$list" >"$list.conf"
+    : >"$list.index"
+    echo 01 >"$list.number"
+    for cert in "$@"; do
+        openssl ca -config "$list.conf" -cert "$by.pem" -keyfile "$by.key" -revoke "$cert.pem"
+    done
+    # shellcheck disable=SC2086
+    openssl ca -config "$list.conf" -cert "$by.pem" -keyfile "$by.key" -gencrl $options \
+        -out "$list.crl"
+}
+
+crl ca ca "-crldays 10" revoked bad_guest
+crl old ca "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z" revoked
+crl inter inter "-crldays 10"
+cat ca.crl inter.crl >both.crl
 cat server.pem server.key >both.pem
 openssl ec -in server.key -aes128 -passout pass:secret -out locked.key
 # shellcheck disable=SC2086

@@ -54,7 +54,9 @@ struct weft_tls_options {
     size_t n_certificates;
     const char *ca;     /* file or text; whom to trust instead of the system's trust store */
     const char *ca_dir; /* the same, a directory as of openssl-rehash(1) */
-    const char *alpn;   /* protocols, the preferred first: "h2,http/1.1" */
+    const char *crl;  /* file or text; who has been revoked: then every issuer of a chain must have
+                         a list there, and one that is not out of date */
+    const char *alpn; /* protocols, the preferred first: "h2,http/1.1" */
     enum weft_tls_version min_version, max_version; /* TLS 1.2, TLS 1.3 */
     enum weft_tls_client client;                    /* servers; needs ca or ca_dir */
     bool strict_sni;         /* servers: refuse names that no certificate has */

@@ -120,6 +120,17 @@ static int load_certs(struct weft__tls_conf *c, const struct weft_tls_options *o
     return 0;
 }
 
+/* A list for every issuer: one that is missing would make its certificates irrevocable. */
+static int load_crls(struct weft__tls_conf *c, const struct weft_tls_options *o)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
+    if (o->crl == NULL)
+        return 0;
+    if (!X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL))
+        return -ENOMEM;
+    return weft__tls_load_crls(store, o->crl);
+}
+
 static int load_trust(struct weft__tls_conf *c, const struct weft_tls_options *o)
 {
     int err = 0;
@@ -181,6 +192,8 @@ int weft__tls_conf_open(struct weft__tls_conf **ret, struct weft_tls *tls)
         err = load_certs(c, &tls->options);
     if (err == 0)
         err = load_trust(c, &tls->options);
+    if (err == 0)
+        err = load_crls(c, &tls->options);
     weft__tls_errors_clear();
     if (err < 0) {
         weft__tls_conf_unref(c);

@@ -77,12 +77,14 @@ static int copy_certificates(struct weft_tls_options *to, const struct weft_tls_
 static int copy_options(struct weft_tls_options *to, const struct weft_tls_options *from)
 {
     *to = *from;
-    to->ca = to->ca_dir = to->alpn = to->keylog_file = NULL;
+    to->ca = to->ca_dir = to->crl = to->alpn = to->keylog_file = NULL;
     int err = copy_certificates(to, from);
     if (err == 0)
         err = copy_text(&to->ca, from->ca);
     if (err == 0)
         err = copy_text(&to->ca_dir, from->ca_dir);
+    if (err == 0)
+        err = copy_text(&to->crl, from->crl);
     if (err == 0)
         err = copy_text(&to->alpn, from->alpn);
     if (err == 0)
@@ -101,6 +103,7 @@ static void free_options(struct weft_tls_options *o)
     free_certificates((struct weft_tls_certificate *)(uintptr_t)o->certificates, o->n_certificates);
     free_text(o->ca);
     free_text(o->ca_dir);
+    free_text(o->crl);
     free_text(o->alpn);
     free_text(o->keylog_file);
 }

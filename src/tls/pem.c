@@ -206,3 +206,31 @@ int weft__tls_load_trust(X509_STORE *store, const char *source, STACK_OF(X509_NA
     text_free(&t);
     return err;
 }
+
+int weft__tls_load_crls(X509_STORE *store, const char *source)
+{
+    struct text t = {0};
+    size_t n = 0;
+    int err = text_open(&t, source, "revocation list");
+    if (err < 0)
+        return err;
+    BIO *bio = text_bio(&t);
+    err = bio != NULL ? 0 : -ENOMEM;
+    weft__tls_errors_clear();
+    while (err == 0) {
+        X509_CRL *list = PEM_read_bio_X509_CRL(bio, NULL, password, NULL);
+        if (list == NULL) {
+            if (n == 0 || !at_end())
+                err = weft__tls_fail_setup("no revocation list in %s", t.name);
+            break;
+        }
+        if (!X509_STORE_add_crl(store, list))
+            err = weft__tls_fail_setup("a revocation list");
+        X509_CRL_free(list);
+        n++;
+    }
+    weft__tls_errors_clear();
+    BIO_free(bio);
+    text_free(&t);
+    return err;
+}

@@ -94,6 +94,7 @@ int weft__tls_conf_open(struct weft__tls_conf **ret, struct weft_tls *tls);
 int weft__tls_load_cert(struct weft__tls_cert *ret, const struct weft_tls_certificate *c);
 void weft__tls_free_cert(struct weft__tls_cert *c);
 int weft__tls_load_trust(X509_STORE *store, const char *text, STACK_OF(X509_NAME) * names);
+int weft__tls_load_crls(X509_STORE *store, const char *text);
 
 /* Tickets and sessions (session.c). */
 int weft__tls_keys_rotate(struct weft_tls *tls);

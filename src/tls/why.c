@@ -82,6 +82,21 @@ static void tell(char *why, int error, int depth, X509 *cert, const char *host, 
             "among the %d that were sent (a missing piece of the chain?)",
             issuer, subject, shown);
         break;
+    case X509_V_ERR_CERT_REVOKED:
+        (void)snprintf(why, WEFT__TLS_DETAIL_MAX, "the certificate of %s is revoked by %s", subject,
+                       issuer);
+        break;
+    case X509_V_ERR_UNABLE_TO_GET_CRL:
+        (void)snprintf(why, WEFT__TLS_DETAIL_MAX,
+                       "no revocation list of %s, who issued the certificate of %s, was given",
+                       issuer, subject);
+        break;
+    case X509_V_ERR_CRL_HAS_EXPIRED:
+        (void)snprintf(
+            why, WEFT__TLS_DETAIL_MAX,
+            "the revocation list of %s, who issued the certificate of %s, is out of date", issuer,
+            subject);
+        break;
     default:
         (void)snprintf(why, WEFT__TLS_DETAIL_MAX, "the certificate of %s (number %d): %s", subject,
                        depth, X509_verify_cert_error_string(error));
