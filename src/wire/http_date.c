@@ -195,6 +195,22 @@ static bool exists(const struct moment *m)
     return m->day >= 1 && m->day <= last && m->hour < 24 && m->minute < 60 && m->second <= 60;
 }
 
+static int64_t seconds(const struct moment *m)
+{
+    return days_from_civil(m->year, m->month, m->day) * DAY + (int64_t)m->hour * 3600 +
+           (int64_t)m->minute * 60 + m->second;
+}
+
+bool weft__http_date_of(int64_t year, unsigned month, unsigned day, unsigned hour, unsigned minute,
+                        unsigned second, int64_t *unix_s)
+{
+    struct moment m = {year, month, day, hour, minute, second};
+    if (year < 0 || year > 9999 || month < 1 || month > 12 || !exists(&m))
+        return false;
+    *unix_s = seconds(&m);
+    return true;
+}
+
 bool weft__http_date_parse(struct weft__slice value, int64_t now_s, int64_t *unix_s)
 {
     struct weft__reader r = weft__reader_of(value.at, value.len);
@@ -207,7 +223,6 @@ bool weft__http_date_parse(struct weft__slice value, int64_t now_s, int64_t *uni
                                      (long_name ? rfc850_date(&r, &m, now_s) : imf_fixdate(&r, &m));
     if (!read || !weft__reader_at_end(&r) || !exists(&m))
         return false;
-    *unix_s = days_from_civil(m.year, m.month, m.day) * DAY + (int64_t)m.hour * 3600 +
-              (int64_t)m.minute * 60 + m.second;
+    *unix_s = seconds(&m);
     return true;
 }

@@ -89,6 +89,10 @@ bool weft__http_date_format(int64_t unix_s, char buf[30]);
 /* Reads any of the three formats. now_s decides the century of a year of two digits. */
 bool weft__http_date_parse(struct weft__slice value, int64_t now_s, int64_t *unix_s);
 
+/* The seconds of a date, its month from 1; false when there is no such date from 0 to 9999. */
+bool weft__http_date_of(int64_t year, unsigned month, unsigned day, unsigned hour, unsigned minute,
+                        unsigned second, int64_t *unix_s);
+
 /* ---- entity tags and conditions: http_etag.c, RFC 9110 sections 8.8 and 13 ---- */
 
 struct weft__http_etag {
@@ -164,7 +168,6 @@ bool weft__http_content_range_parse(struct weft__slice value, struct weft__http_
 
 #define WEFT__HTTP_COOKIE_PAIR_MAX 4096      /* bytes of name and value together */
 #define WEFT__HTTP_COOKIE_ATTRIBUTE_MAX 1024 /* bytes of an attribute's value */
-#define WEFT__HTTP_COOKIES_MAX 256           /* pairs that are looked at in one Cookie field */
 
 /* Takes the next pair off *rest. Pairs without '=' and with control characters are skipped, as are
    pairs that are too long; quotes around a value are kept off. False at the end. */
@@ -197,8 +200,8 @@ struct weft__http_set_cookie {
 };
 
 /* Reads a Set-Cookie field as browsers do (section 5.6); false when the cookie is to be ignored:
-   too long, no name and no value, control characters, "__Secure-" or "__Host-" whose rules are not
-   kept. now_s bounds Expires by 400 days. */
+   too long, no name and no value, control characters, "__Secure-", "__Host-" or SameSite=None whose
+   rules are not kept. now_s bounds Expires by 400 days. */
 bool weft__http_set_cookie_parse(struct weft__slice value, int64_t now_s,
                                  struct weft__http_set_cookie *c);
 
