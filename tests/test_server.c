@@ -167,6 +167,34 @@ static int wrong_options(void *arg)
     return 0;
 }
 
+/* A worker whose loop cannot be had: the call says so, and the group is none the worse for it. */
+static int a_worker_that_cannot_begin(void *arg)
+{
+    struct weft_options loop = {.driver = "none such"};
+    struct weft_group *g = kit_group();
+    struct weft_server *s = NULL;
+    char at[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    for (int workers = 1; workers <= 3; workers++) {
+        struct weft_server_options o = {.loop = &loop, .workers = workers};
+        CHECK_EQ(weft_server_open(&s, g, "tcp://127.0.0.1:0", &o, echo, NULL, NULL), -EINVAL);
+        CHECK(strstr(weft_error_detail(), "none such") != NULL);
+        CHECK(s == NULL);
+    }
+    struct weft_server_options o = {.workers = 2};
+    CHECK_EQ(weft_server_open(&s, g, "tcp://127.0.0.1:0", &o, echo, NULL, NULL), 0);
+    CHECK(weft_server_endpoint(s, at, sizeof at) > 0);
+    struct served good = {.group = g, .server = s};
+    memcpy(good.endpoint, at, sizeof at);
+    struct weft_stream *c = dial(&good);
+    exchange(c, "after all");
+    CHECK_EQ(weft_close(&c, weft_after_s(20)), 0);
+    CHECK_EQ(weft_server_drain(s, weft_after_s(20)), 0);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(20)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 static int max_connections_makes_accept_wait(void *arg)
 {
     (void)arg;
@@ -434,6 +462,7 @@ static const struct kit_case cases[] = {
     IN_TASK(unix_connections_are_handed_over),
     ON_THREAD(on_a_plain_thread),
     IN_TASK(wrong_options),
+    IN_TASK(a_worker_that_cannot_begin),
     IN_TASK(max_connections_makes_accept_wait),
     IN_TASK(max_per_peer_refuses),
     IN_TASK(time_limits_strike),

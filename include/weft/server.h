@@ -66,9 +66,10 @@ struct weft_server_options {
 typedef int (*weft_handler)(struct weft_stream *s, void *arg);
 
 /*
- * Listens and serves as a member of g; returns once it listens, errors as weft_listen and, with a
- * certificate, weft_tls_open (and -EINVAL: WEFT_PROTOCOLS needs weft_serve_protocol). Runs until g
- * is cancelled.
+ * Listens and serves as a member of g; returns once it listens and every worker runs, errors as
+ * weft_listen, of a worker's loop or thread, and, with a certificate, weft_tls_open (and -EINVAL:
+ * WEFT_PROTOCOLS needs weft_serve_protocol). Then nothing of it is left but what ends by itself,
+ * and g is as before. Runs until g is cancelled.
  *
  * On tls:// each connection shakes hands in its own task or thread before the handler is called, so
  * a slow peer holds up nobody; one that fails counts as a connection that failed, and is told to

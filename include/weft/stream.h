@@ -105,9 +105,12 @@ WEFT_API WEFT_MUST_CHECK int weft_read_record(struct weft_stream *s, const struc
 /* --- Writing ------------------------------------------------------------------------------- */
 
 /*
- * All of it, or an error. On a loop small writes are joined: they go to the kernel at the end of
- * the loop's turn, and the writer waits only above the stream's bound. What a joined write could
- * not deliver is reported by the next write, weft_flush or weft_close. Returns 0, -EPIPE,
+ * All of it, or an error. On a loop small writes (below 8 KiB) are joined: they go to the kernel at
+ * the end of the loop's turn, and the writer waits only above the stream's bound. So 0 says that
+ * the bytes are in order and on their way, not that the kernel has them: that is what weft_flush
+ * says. When a joined write fails later, nobody is in the call any more; the error stays with the
+ * stream, and is the result of every write, weft_flush, weft_shutdown and weft_close after it (of
+ * weft_close alone, if that comes next: look at its result). Reading goes on. Returns 0, -EPIPE,
  * -ECONNRESET, WEFT_EPOISONED, WEFT_ECLOSED (shut down on this side), -EBUSY.
  */
 WEFT_API WEFT_MUST_CHECK int weft_write(struct weft_stream *s, const void *buf, size_t len,

@@ -91,13 +91,20 @@ void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer)
 
 /* --- Opening ---------------------------------------------------------------------------------- */
 
+/* Of a worker that never began: the kernel would queue connections for nobody. */
+static void close_listener(struct weft__worker *w)
+{
+    if (w->fd >= 0)
+        weft__call_close(w->fd);
+    w->fd = -1;
+}
+
 static void server_free(struct weft__attached *a)
 {
     struct weft_server *s = WEFT__CONTAINER_OF(a, struct weft_server, attached);
     weft__unix_file_remove(&s->file, &s->at); /* a server that never ran */
     for (int i = 0; i < s->n_workers; i++)
-        if (s->workers[i].fd >= 0)
-            weft__call_close(s->workers[i].fd);
+        close_listener(&s->workers[i]);
     if (s->listen_fd >= 0)
         weft__call_close(s->listen_fd);
     weft_channel_close(&s->slots);
@@ -216,12 +223,33 @@ static int peers_open(struct weft_server *s)
 
 /* --- Workers with a loop and thread of their own ---------------------------------------------- */
 
-/* One that never began closes its listener, where the kernel would queue connections for nobody. */
-static void never_began(struct weft__worker *w)
+/* How workers have begun: the opener waits for all of them, so that it can say what went wrong. */
+struct weft__start {
+    pthread_cond_t told;
+    int left; /* of whom nothing is known yet */
+    int err;
+    struct weft__detail detail;
+};
+
+static void tell(struct weft__worker *w, int err)
 {
-    if (w->fd >= 0)
-        weft__call_close(w->fd);
-    w->fd = -1;
+    struct weft_server *s = w->server;
+    w->told = true;
+    pthread_mutex_lock(&s->lock);
+    struct weft__start *start = s->start;
+    if (err < 0 && start->err == 0) {
+        start->err = err;
+        (void)snprintf(start->detail.text, sizeof start->detail.text, "%s", weft_error_detail());
+    }
+    start->left--;
+    pthread_cond_signal(&start->told);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void never_began(struct weft__worker *w, int err)
+{
+    close_listener(w);
+    tell(w, err);
     weft__server_worker_gone(w);
 }
 
@@ -229,15 +257,15 @@ static int worker_main(void *arg)
 {
     struct weft__worker *w = arg;
     struct weft_group *g = NULL;
-    w->entered = true;
     int err = weft_group_open(&g);
     if (err == 0)
         err = weft__worker_start(w, g);
     if (err < 0) {
         (void)weft_group_close(&g);
-        never_began(w);
-        return err;
+        never_began(w, err);
+        return 0;
     }
+    tell(w, 0);
     err = weft_group_wait(g, WEFT_NEVER);
     int closing = weft_group_close(&g); /* joins: a cancelled worker drains first */
     return err == -ECANCELED ? closing : err;
@@ -247,35 +275,55 @@ static int worker_thread(void *arg)
 {
     struct weft__worker *w = arg;
     int err = weft_run(&w->server->loop_options, worker_main, w);
-    if (!w->entered)
-        never_began(w);
+    if (w->told)
+        return err;
+    never_began(w, err);
+    return 0; /* the opener says it */
+}
+
+/* Waits for those that were started; when one or the start of more has failed, the others end. */
+static int await_workers(struct weft_server *s, int started, int err)
+{
+    struct weft__start *start = s->start;
+    pthread_mutex_lock(&s->lock);
+    start->left -= s->n_workers - started;
+    while (start->left > 0)
+        pthread_cond_wait(&start->told, &s->lock);
+    s->start = NULL;
+    if (err == 0 && start->err < 0)
+        err = weft__fail(start->err, "%s", start->detail.text);
+    if (err < 0) {
+        atomic_store(&s->drain_until_ns, 0);
+        atomic_store(&s->draining, true);
+        for (int i = 0; i < started; i++)
+            weft__worker_post_drain(&s->workers[i]);
+        for (int i = started; i < s->n_workers; i++)
+            close_listener(&s->workers[i]);
+    }
+    s->workers_live -= (size_t)(s->n_workers - started);
+    pthread_mutex_unlock(&s->lock);
     return err;
 }
 
 static int start_workers(struct weft_server *s)
 {
-    int err = 0;
+    struct weft__start start = {.told = PTHREAD_COND_INITIALIZER, .left = s->n_workers};
+    int err = 0, started = 0;
     if (s->options.model == WEFT_THREADS)
         return weft__server_threads_start(s);
     if (s->workers[0].here)
         return weft__worker_start(&s->workers[0], s->group);
-    for (int i = 0; i < s->n_workers && err == 0; i++) {
-        err = weft__thread_spawn(
-            s->group,
-            &(struct weft__spawn){
-                .fn = worker_thread, .arg = &s->workers[i], .name = "worker", .site = s->endpoint},
-            NULL);
-        if (err < 0) { /* those that run already end; the rest never began */
-            pthread_mutex_lock(&s->lock);
-            s->workers_live -= (size_t)(s->n_workers - i);
-            atomic_store(&s->drain_until_ns, 0);
-            atomic_store(&s->draining, true);
-            for (int k = 0; k < i; k++)
-                weft__worker_post_drain(&s->workers[k]);
-            pthread_mutex_unlock(&s->lock);
-        }
+    s->start = &start;
+    while (err == 0 && started < s->n_workers) {
+        err = weft__thread_spawn(s->group,
+                                 &(struct weft__spawn){.fn = worker_thread,
+                                                       .arg = &s->workers[started],
+                                                       .name = "worker",
+                                                       .site = s->endpoint},
+                                 NULL);
+        started += err == 0;
     }
-    return err;
+    return await_workers(s, started, err);
 }
 
 int weft__server_open(struct weft_server **ret, struct weft_group *g, const struct weft__serving *w,

@@ -61,6 +61,7 @@ struct weft_server {
     struct weft_loop *home; /* of the group; NULL: a plain thread's */
 
     pthread_mutex_t lock;      /* guards from here to peers */
+    struct weft__start *start; /* while its opener waits for the workers to begin */
     struct weft__wait *waiter; /* in drain */
     struct weft__remote wake;  /* to the waiter's loop */
     size_t workers_live;
@@ -87,7 +88,7 @@ struct weft__worker {
     struct weft_server *server;
     int index;
     bool here;              /* on the loop of the server's group, without a thread */
-    bool entered;           /* its loop has begun to run it */
+    bool told;              /* its server knows how it began */
     int fd;                 /* its listener; -1: connections are handed to it */
     struct weft_loop *loop; /* under server->lock for others */
     bool running;           /* likewise: posts may go to it */
