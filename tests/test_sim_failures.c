@@ -270,7 +270,9 @@ static void mains_error_with_its_detail(void **state)
     add(&k, "a", fail_with_detail, NULL);
     sim_kit_run(&k, SECOND, WEFT_ENAME);
     assert_string_equal(first_line(&k).code, "WEFT_ENAME");
-    sim_kit_has(&k, "host a (incarnation 1): main returned WEFT_ENAME: host, character");
+    sim_kit_has(
+        &k,
+        "host a (incarnation 1): main returned WEFT_ENAME: tcp://nobody:80: nobody: no such name");
     sim_kit_close(&k, WEFT_ENAME);
 
     sim_kit_open(&k, 1);
