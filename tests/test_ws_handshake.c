@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of src/wire/ws_handshake.h: keys, lists, sub-protocols, parameters of permessage-deflate.
+/* Tests of src/wire/ws_handshake.h: keys, sub-protocols, parameters of permessage-deflate.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,17 +45,10 @@ static void keys(void **state)
     assert_false(weft__ws_key_ok((struct weft__slice){NULL, 0}));
 }
 
-static void lists(void **state)
+static void protocols(void **state)
 {
-    struct weft__slice list = t(" , a ,b;c=\"x,y\\\",z\",,\td "), e;
+    struct weft__slice e;
     (void)state;
-    assert_true(weft__ws_list_next(&list, &e) && weft__slice_is(e, "a"));
-    assert_true(weft__ws_list_next(&list, &e) && weft__slice_is(e, "b;c=\"x,y\\\",z\""));
-    assert_true(weft__ws_list_next(&list, &e) && weft__slice_is(e, "d"));
-    assert_false(weft__ws_list_next(&list, &e));
-    assert_true(weft__ws_list_has(t("keep-alive, Upgrade"), "upgrade"));
-    assert_false(weft__ws_list_has(t("keep-alive, Upgraded"), "upgrade"));
-    assert_false(weft__ws_list_has((struct weft__slice){NULL, 0}, "upgrade"));
     assert_true(weft__ws_tokens_ok(t("chat, superchat")));
     assert_false(weft__ws_tokens_ok(t("chat, superchat, chat")));
     assert_false(weft__ws_tokens_ok(t("chat super")));
@@ -207,7 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys),
-        cmocka_unit_test(lists),
+        cmocka_unit_test(protocols),
         cmocka_unit_test(accepts),
         cmocka_unit_test(answers),
     };

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "wire/cursor.h"
+#include "wire/http_field.h"
 #include "wire/sha1.h"
 
 #define DEFLATE "permessage-deflate"
@@ -90,48 +91,15 @@ static bool next_until(struct weft__slice *list, char end, struct weft__slice *r
     return true;
 }
 
-bool weft__ws_list_next(struct weft__slice *list, struct weft__slice *element)
-{
-    struct weft__slice e;
-    while (next_until(list, ',', &e)) {
-        if (e.len > 0) {
-            *element = e;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool weft__ws_list_has(struct weft__slice list, const char *token)
-{
-    struct weft__slice e;
-    while (weft__ws_list_next(&list, &e)) {
-        if (weft__slice_equal_nocase(e, weft__slice_text(token)))
-            return true;
-    }
-    return false;
-}
-
-/* RFC 9110, 5.6.2 */
-static bool is_token(struct weft__slice t)
-{
-    for (size_t i = 0; i < t.len; i++) {
-        unsigned char c = (unsigned char)t.at[i];
-        if (c <= ' ' || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
-            return false;
-    }
-    return t.len > 0;
-}
-
 bool weft__ws_tokens_ok(struct weft__slice list)
 {
     struct weft__slice rest = list, e, other;
     bool any = false;
-    while (weft__ws_list_next(&rest, &e)) {
+    while (weft__http_list_next(&rest, &e)) {
         struct weft__slice later = rest;
-        if (!is_token(e))
+        if (!weft__http_token(e))
             return false;
-        while (weft__ws_list_next(&later, &other)) {
+        while (weft__http_list_next(&later, &other)) {
             if (weft__slice_equal(e, other))
                 return false;
         }
@@ -144,9 +112,9 @@ bool weft__ws_protocol_choose(struct weft__slice ours, struct weft__slice theirs
                               struct weft__slice *chosen)
 {
     struct weft__slice mine, e;
-    while (weft__ws_list_next(&ours, &mine)) {
+    while (weft__http_list_next(&ours, &mine)) {
         struct weft__slice list = theirs;
-        while (weft__ws_list_next(&list, &e)) {
+        while (weft__http_list_next(&list, &e)) {
             if (weft__slice_equal(mine, e)) {
                 *chosen = e;
                 return true;
@@ -242,7 +210,7 @@ bool weft__ws_deflate_accept(struct weft__slice offers, const struct weft__ws_de
     bool fine;
     if (!wishes->on)
         return false;
-    while (weft__ws_list_next(&offers, &e)) {
+    while (weft__http_list_next(&offers, &e)) {
         if (!read_extension(e, false, &p, &fine) || !fine)
             continue;
         struct weft__ws_deflate d = *wishes;
@@ -295,7 +263,7 @@ int weft__ws_deflate_answered(struct weft__slice answer, const struct weft__ws_d
     struct weft__slice e;
     struct params p;
     bool fine;
-    while (weft__ws_list_next(&answer, &e)) {
+    while (weft__http_list_next(&answer, &e)) {
         if (!wishes->on || d.on || !read_extension(e, true, &p, &fine))
             return weft__fail(WEFT_EPROTOCOL,
                               "the server uses an extension that it was not offered");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The opening handshake of WebSocket (RFC 6455, 4): keys, lists in header fields, sub-protocols,
- * and the parameters of permessage-deflate (RFC 7692, 7).
+ * The opening handshake of WebSocket (RFC 6455, 4): keys, sub-protocols, and the parameters of
+ * permessage-deflate (RFC 7692, 7).
  *
  * Floor 0. It knows values of header fields and no HTTP: where they come from, and in what they go
  * out, is the caller's matter. An absent field is an empty slice; one that came several times is
@@ -26,13 +26,8 @@ bool weft__ws_key_ok(struct weft__slice key);
 void weft__ws_key_make(const unsigned char random[16], char out[WEFT__WS_KEY_LEN]);
 void weft__ws_accept_value(struct weft__slice key, char out[WEFT__WS_ACCEPT_LEN]);
 
-/* --- Lists ----------------------------------------------------------------------------------- */
+/* --- Sub-protocols --------------------------------------------------------------------------- */
 
-/* The next element of a list between commas (RFC 9110, 5.6.1), trimmed, empty ones skipped; takes
- * it off the list. Commas within quoted strings do not count. */
-bool weft__ws_list_next(struct weft__slice *list, struct weft__slice *element);
-/* Whether a list has the token, in any case of letters. */
-bool weft__ws_list_has(struct weft__slice list, const char *token);
 /* A list of one or more tokens and nothing else, none of them twice. */
 bool weft__ws_tokens_ok(struct weft__slice list);
 
