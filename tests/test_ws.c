@@ -6,7 +6,7 @@
 #include "stream_kit.h"
 #include "ws_kit.h"
 
-#define LARGE 300000u
+#define LARGE 150000u
 #define PART 20000u
 
 static const struct weft_ws_options plain;
@@ -44,7 +44,7 @@ static int ask(void *arg)
     struct weft_ws **ws = arg;
     char *text = malloc(LARGE);
     CHECK(text != NULL);
-    for (size_t i = 0; i < 3 * WEFT__ARRAY_LEN(sizes); i++) {
+    for (size_t i = 0; i < 2 * WEFT__ARRAY_LEN(sizes); i++) {
         size_t len = sizes[i % WEFT__ARRAY_LEN(sizes)];
         enum weft_ws_type type = i % 2 == 0 ? WEFT_WS_TEXT : WEFT_WS_BINARY;
         struct weft_ws_message m;

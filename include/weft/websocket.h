@@ -69,7 +69,8 @@ struct weft_ws_options {
     uint8_t deflate_memory;    /* zlib's memLevel, 1 to 9; 0: 8 */
     size_t deflate_min;        /* bytes: shorter messages go as they are; 0: 256 */
 
-    int64_t handshake_ms; /* factories: how long a client may take to ask; 0: 10 s */
+    int64_t handshake_ms; /* WEFT_PROTOCOLS: how long a client may take to ask; 0: 10 s. In the
+                             other models the server's own limits count, and nothing pings */
 };
 
 /* --- Opening ------------------------------------------------------------------------------- */
@@ -94,6 +95,15 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_accept(struct weft_ws **ret, struct weft_st
 WEFT_API WEFT_MUST_CHECK int weft_ws_connect(struct weft_ws **ret, struct weft_stream **s,
                                              const char *host, const char *path,
                                              const struct weft_ws_options *o, weft_deadline d);
+
+/*
+ * Dials and shakes hands, all by d: "ws://host:port/path?query", or "wss://" by TLS. dial: of
+ * weft_dial, with what TLS needs; may be NULL. Without o->origin no origin is sent.
+ * Returns as weft_dial and weft_ws_connect; WEFT_EURL.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_ws_dial(struct weft_ws **ret, const char *url,
+                                          const struct weft_ws_options *o,
+                                          const struct weft_dial_options *dial, weft_deadline d);
 
 /* --- Reading ------------------------------------------------------------------------------- */
 
@@ -227,7 +237,8 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_factory_open(struct weft_ws_factory **ret,
                                                   const struct weft_ws_options *o, void *arg,
                                                   size_t write_mark, size_t write_max);
 WEFT_API const struct weft_factory *weft_ws_factory_of(const struct weft_ws_factory *f);
-/* Gives it back; connections go on. NULL is fine. */
+/* Gives it back, when the server that it was made for has ended; what is left of its connections
+ * goes on. NULL is fine. */
 WEFT_API void weft_ws_factory_close(struct weft_ws_factory **f);
 
 /*

@@ -26,4 +26,5 @@
 #include <weft/tree.h>
 #include <weft/udp.h>
 #include <weft/url.h>
+#include <weft/websocket.h>
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <weft/random.h>
+#include <weft/url.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -193,5 +194,48 @@ int weft_ws_connect(struct weft_ws **ret, struct weft_stream **s, const char *ho
     if (err == 0)
         err = read_answer(ret, s, a, d);
     weft__free(a);
+    return err;
+}
+
+/* --- Dialling -------------------------------------------------------------------------------- */
+
+#define TARGET_MAX 8192
+#define AUTHORITY_MAX 300
+
+static int connect_by(struct weft_ws **ret, const struct weft_url *url,
+                      const struct weft_ws_options *o, const struct weft_dial_options *dial,
+                      char *target, weft_deadline d)
+{
+    char authority[AUTHORITY_MAX], endpoint[AUTHORITY_MAX];
+    struct weft_stream *s = NULL;
+    ssize_t n = strcmp(url->scheme, "ws") == 0 || strcmp(url->scheme, "wss") == 0 ? 0 : -EINVAL;
+    if (n < 0)
+        return weft__fail(WEFT_EURL, "'%s:' is not of WebSocket: ws: or wss:", url->scheme);
+    n = weft_url_authority(url, authority, sizeof authority);
+    if (n >= 0)
+        n = weft_url_endpoint(url, endpoint, sizeof endpoint);
+    if (n >= 0)
+        n = weft_url_target(url, target, TARGET_MAX);
+    if (n < 0)
+        return weft__fail((int)n, "the URL is too long");
+    int err = weft_dial(&s, endpoint, dial, d);
+    if (err == 0)
+        err = weft_ws_connect(ret, &s, authority, target, o, d);
+    if (err < 0)
+        weft_abort(&s);
+    return err;
+}
+
+int weft_ws_dial(struct weft_ws **ret, const char *text, const struct weft_ws_options *o,
+                 const struct weft_dial_options *dial, weft_deadline d)
+{
+    struct weft_url *url = NULL;
+    int err = weft_url_parse(&url, text, strlen(text));
+    if (err < 0)
+        return err;
+    char *target = weft__alloc(TARGET_MAX);
+    err = target != NULL ? connect_by(ret, url, o, dial, target, d) : -ENOMEM;
+    weft__free(target);
+    weft_url_free(url);
     return err;
 }

@@ -37,8 +37,8 @@ static void on_alarm(struct weft__alarm *a);
 static void arm(struct weft_ws *ws, int64_t when_ns)
 {
     struct weft_loop *l = ws->s->loop;
-    if (l == NULL)
-        return; /* on a thread, whose server has its own limits */
+    if (ws->s->proto == NULL)
+        return; /* a task or thread runs the callbacks, and its server has limits of its own */
     weft__loop_alarm_del(l, &ws->alarm);
     ws->alarm.fn = on_alarm;
     weft__loop_alarm(l, &ws->alarm, when_ns);
@@ -46,7 +46,7 @@ static void arm(struct weft_ws *ws, int64_t when_ns)
 
 static void disarm(struct weft_ws *ws)
 {
-    if (ws->s->loop != NULL)
+    if (ws->s->proto != NULL)
         weft__loop_alarm_del(ws->s->loop, &ws->alarm);
 }
 

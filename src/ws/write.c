@@ -244,14 +244,15 @@ static uint8_t own_bits(const struct weft_ws *ws)
 
 static bool compresses(const struct weft_ws *ws, size_t len)
 {
-    return ws->deflate.on && len >= ws->set.deflate_min && own_bits(ws) > WEFT__WS_BITS_MIN; /* zlib
-                                                                                                has
-                                                                                                no
-                                                                                                window
-                                                                                                of
-                                                                                                256
-                                                                                                bytes
-                                                                                              */
+    return ws->deflate.on && len >= ws->set.deflate_min &&
+           own_bits(ws) > WEFT__WS_BITS_MIN; /* zlib
+                                                has
+                                                no
+                                                window
+                                                of
+                                                256
+                                                bytes
+                                              */
 }
 
 /* After a message: what was written must not be looked back to, or nobody may look at all. */
