@@ -332,8 +332,6 @@ int weft__server_open(struct weft_server **ret, struct weft_group *g, const stru
     int err = check(o, w->handler, w->factory);
     if (err < 0)
         return err;
-    if (w->tls != NULL && o->model == WEFT_PROTOCOLS)
-        return weft__fail(-EOPNOTSUPP, "callback mode is not to be had on a secured endpoint");
     if (g->loop != NULL && !pthread_equal(g->loop->thread, pthread_self()))
         return weft__fail(WEFT_ETHREAD, "the group belongs to another thread's loop");
     struct weft_server *s = weft__calloc(1, sizeof *s);

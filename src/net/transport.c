@@ -229,8 +229,8 @@ static bool is_paused(const struct weft__transport *t)
 
 static bool wants_bytes(const struct weft__transport *t)
 {
-    return !is_paused(t) && (!t->s.starting || t->s.shaking) && !t->s.closing && !t->s.aborting &&
-           !t->s.end && !t->s.detached;
+    return !is_paused(t) && !t->s.in_line && (!t->s.starting || t->s.shaking) && !t->s.closing &&
+           !t->s.aborting && !t->s.end && !t->s.detached;
 }
 
 /* Keeps bytes for later; in the last buffer's room, so that many small pieces take few buffers. */

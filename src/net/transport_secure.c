@@ -23,7 +23,8 @@
 /* Beyond write_max: what the records add to it, and answers of the protocol itself. */
 #define BOUND_MORE ((size_t)128 * 1024)
 #define IOV_AT_ONCE 16
-#define DROP_MAX 32 /* reads of unread bytes before a close */
+#define DROP_MAX 32               /* reads of unread bytes before a close */
+#define RETRY_NS INT64_C(5000000) /* while too many others shake hands */
 
 struct weft__shake {
     struct weft__alarm alarm;
@@ -31,8 +32,10 @@ struct weft__shake {
     struct weft_tls *tls;     /* counted */
     struct weft__rbuf *first; /* the rest of what was plain text */
     int (*done)(struct weft_stream *t, void *conn);
+    int64_t until_ns;
     bool server;
-    char host[]; /* "": none */
+    bool counted; /* as one of its server's handshakes */
+    char host[];  /* "": none */
 };
 
 /* --- Begin ------------------------------------------------------------------------------------ */
@@ -43,6 +46,8 @@ static void shake_free(struct weft__transport *t)
     if (h == NULL)
         return;
     weft__loop_alarm_del(t->s.loop, &h->alarm);
+    if (h->counted)
+        weft__handshakes_end(&t->s.worker->server->handshakes);
     if (h->first != NULL)
         weft__rbuf_release(t->s.loop, h->first);
     weft__secure_unref(h->tls);
@@ -59,15 +64,46 @@ static void note(struct weft__transport *t)
         t->extra->why = weft__strdup(text);
 }
 
-static void too_late(struct weft__alarm *a)
+/* Its time is over, or it may ask again whether it may begin. */
+static void alarmed(struct weft__alarm *a)
 {
     struct weft__shake *h = WEFT__CONTAINER_OF(a, struct weft__shake, alarm);
     struct weft__transport *t = h->t;
-    weft__error_detail("the handshake has taken too long");
-    note(t);
-    t->s.timed_out = true;
-    weft__transport_fail(t, -ETIMEDOUT);
-    weft__transport_stir(t);
+    if (t->s.loop->now_ns < h->until_ns) {
+        t->s.in_line = false;
+        t->s.more = true;
+        weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
+    } else {
+        weft__error_detail("%s", t->s.in_line
+                                     ? "too many handshakes: this one could not begin in its time"
+                                     : "the handshake has taken too long");
+        note(t);
+        t->s.timed_out = true;
+        weft__transport_fail(t, -ETIMEDOUT);
+    }
+    weft__transport_settle(t);
+}
+
+/*
+ * A server's handshake begins with the peer's first bytes, when there is room for one more. Until
+ * then it waits in line and is not read from.
+ */
+static bool may_begin(struct weft__transport *t)
+{
+    struct weft__shake *h = t->extra->shake;
+    struct weft__worker *w = t->s.worker;
+    int64_t now = t->s.loop->now_ns;
+    if (w == NULL || !h->server || h->counted)
+        return true;
+    int64_t wait = weft__handshakes_begin(&w->server->handshakes, now);
+    h->counted = wait == 0;
+    if (h->counted)
+        return true;
+    t->s.in_line = true;
+    weft__loop_alarm_del(t->s.loop, &h->alarm);
+    weft__loop_alarm(t->s.loop, &h->alarm,
+                     weft__min_i64(now + (wait > 0 ? wait : RETRY_NS), h->until_ns));
+    return false;
 }
 
 static int shake_new(struct weft__transport *t, const struct weft__transport_secure *how,
@@ -81,7 +117,7 @@ static int shake_new(struct weft__transport *t, const struct weft__transport_sec
     h->tls = weft__secure_of(how->tls)->ref(how->tls);
     h->server = how->server;
     h->done = how->done;
-    h->alarm.fn = too_late;
+    h->alarm.fn = alarmed;
     if (len > 0)
         memcpy(h->host, how->host, len);
     *ret = h;
@@ -95,7 +131,8 @@ static void begin(struct weft__transport *t, struct weft__shake *h, int64_t ms)
     t->s.more = !h->server || t->s.in != NULL || h->first != NULL;
     if (ms <= 0)
         ms = weft__secure_of(h->tls)->handshake_ms(h->tls);
-    weft__loop_alarm(t->s.loop, &h->alarm, t->s.loop->now_ns + ms * 1000000);
+    h->until_ns = t->s.loop->now_ns + ms * 1000000;
+    weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
 }
 
 int weft__transport_open_secure(struct weft_group *g, struct weft__factory_ref *ref, int fd,
@@ -189,6 +226,8 @@ static void broken(struct weft__transport *t, int error)
 
 static void shaken(struct weft__transport *t)
 {
+    if (t->s.worker != NULL)
+        atomic_fetch_add(&t->s.worker->server->shaken, 1);
     int (*done)(struct weft_stream * s, void *conn) = t->extra->shake->done;
     shake_free(t);
     if (t->s.starting) {
@@ -207,6 +246,8 @@ static void shake_step(struct weft__transport *t)
 {
     struct weft__transport_extra *x = t->extra;
     struct weft__rbuf *first = x->shake->first;
+    if (!may_begin(t))
+        return;
     if (first != NULL) {
         first->next = t->s.in;
         t->s.in = first;
@@ -351,6 +392,8 @@ void weft__transport_secure_lost(struct weft__transport *t)
     const struct weft_protocol *p = weft__transport_protocol(t);
     struct weft__shake *h = t->extra->shake;
     bool was;
+    if (h != NULL && t->s.worker != NULL)
+        atomic_fetch_add(&t->s.worker->server->unshaken, 1);
     if (t->extra->why != NULL)
         weft__error_detail("%s", t->extra->why);
     if (!t->s.starting || h == NULL || h->server || p->lost == NULL)

@@ -51,8 +51,12 @@ static int prologue(struct weft__conn *c)
     if (s->tls == NULL)
         return 0;
     weft_deadline d = weft_after_ms(s->options.handshake_ms);
-    int err = 0;
+    const void *first;
+    ssize_t n = weft_peek(c->stream, &first, d); /* who is silent takes nobody's place */
+    int err = n > 0 ? 0 : n < 0 ? (int)n : WEFT_EEOF;
     int64_t wait_ns;
+    if (n == 0)
+        (void)weft__fail(err, "the peer hung up during the handshake, without a word");
     while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
         int64_t until = weft__clock_ns() + (wait_ns > 0 ? wait_ns : HANDSHAKE_RETRY_NS);
         err = until > d.ns ? -ETIMEDOUT : weft_sleep_until((weft_deadline){until});
@@ -140,6 +144,15 @@ static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
     return err;
 }
 
+/* In callback mode. */
+static int start_secured(struct weft__worker *w, int fd, struct weft__peer *peer)
+{
+    struct weft_server *s = w->server;
+    struct weft__transport_secure how = {
+        .tls = s->tls, .server = true, .handshake_ms = s->options.handshake_ms};
+    return weft__transport_open_secure(&w->conns, w->factory, fd, s->family, w, peer, true, &how);
+}
+
 /* Takes fd in any case. */
 static int start_connection(struct weft__worker *w, int fd)
 {
@@ -153,9 +166,10 @@ static int start_connection(struct weft__worker *w, int fd)
     }
     atomic_fetch_add(&w->live, 1);
     atomic_fetch_add(&s->live, 1);
-    int err = s->options.model == WEFT_PROTOCOLS
-                  ? weft__transport_open(&w->conns, w->factory, fd, s->family, w, peer, true)
-                  : start_task(w, fd, peer);
+    int err = s->options.model != WEFT_PROTOCOLS ? start_task(w, fd, peer)
+              : s->tls != NULL
+                  ? start_secured(w, fd, peer)
+                  : weft__transport_open(&w->conns, w->factory, fd, s->family, w, peer, true);
     if (err < 0) {
         atomic_fetch_sub(&w->live, 1);
         atomic_fetch_sub(&s->live, 1);

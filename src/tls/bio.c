@@ -73,6 +73,8 @@ static int bio_write(BIO *bio, const char *data, size_t len, size_t *written)
     BIO_clear_retry_flags(bio);
     if (err == 0 && weft__tls_unsent(t) > t->bound)
         err = WEFT_ETLS;
+    if (t->joins && t->lower->out == NULL)
+        t->lower->sent_ms = weft__loop_ms(t->lower->loop); /* from now on it may stall */
     if (err == 0)
         err = t->joins ? weft__out_append(t->lower, &iov, 1) : bytes_append(&t->pend, data, len);
     t->any_out = true;

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Secured servers in every model: what they count and tell, how many handshakes they let begin,
+ * peers that say nothing or too little, sessions across workers, certificates changed under load.
+ */
+#include <sys/socket.h>
+
+#include <weft/protocol.h>
+#include <weft/server.h>
+
+#include "tls_meet.h"
+
+struct failure {
+    int n, error;
+    char detail[200];
+};
+
+static struct failure failure;
+
+static void on_failed(void *arg, const struct weft_address *peer, int error)
+{
+    (void)arg;
+    (void)peer; /* a socket that the peer has reset has none */
+    failure.error = error;
+    (void)snprintf(failure.detail, sizeof failure.detail, "%s", weft_error_detail());
+    failure.n++;
+}
+
+static _Atomic int made;
+
+static int on_made(struct weft_stream *t, void *arg)
+{
+    (void)arg;
+    CHECK(info_of(t).server);
+    made++;
+    return 0;
+}
+
+static int echo(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, data, len);
+}
+
+static const struct weft_protocol echo_protocol = {.made = on_made, .data = echo};
+
+struct site {
+    struct weft_group *g;
+    struct weft_server *server;
+    struct weft_tls *tls, *client;
+    char endpoint[WEFT_ENDPOINT_MAX], plain[WEFT_ENDPOINT_MAX];
+};
+
+static void site_open(struct site *s, enum weft_model model, struct weft_server_options o)
+{
+    struct weft_factory f = {.protocol = &echo_protocol};
+    made = 0;
+    failure = (struct failure){0};
+    s->g = kit_group();
+    if (s->tls == NULL)
+        s->tls = tls_kit_server("server");
+    s->client = tls_kit_client();
+    o.model = model;
+    o.tls = s->tls;
+    o.failed = on_failed;
+    int err = weft_server_open(&s->server, s->g, "tls://127.0.0.1:0", &o, NULL, NULL, &f);
+    if (err < 0)
+        (void)fprintf(stderr, "%s\n", weft_error_detail());
+    CHECK_EQ(err, 0);
+    CHECK(weft_server_endpoint(s->server, s->endpoint, sizeof s->endpoint) > 0);
+    (void)snprintf(s->plain, sizeof s->plain, "tcp%.90s", s->endpoint + 3);
+}
+
+static void site_close(struct site *s)
+{
+    CHECK_EQ(weft_group_close(&s->g), 0);
+    weft_tls_close(&s->tls);
+    weft_tls_close(&s->client);
+}
+
+/* A connection with TCP alone. */
+static struct weft_stream *plain_to(const struct site *s)
+{
+    struct weft_stream *c = NULL;
+    CHECK_EQ(weft_dial(&c, s->plain, NULL, weft_after_s(60)), 0);
+    return c;
+}
+
+static int dial_with(const struct site *s, struct weft_tls *tls, struct weft_stream **ret)
+{
+    *ret = plain_to(s);
+    int err = weft_tls_connect(ret, tls, "server.test", weft_after_s(60));
+    if (err < 0)
+        CHECK_EQ(weft_close(ret, weft_after_s(60)), WEFT_EPOISONED); /* the alert goes out */
+    return err;
+}
+
+static struct weft_tls_info ask(const struct site *s, struct weft_tls *tls)
+{
+    struct weft_stream *c = NULL;
+    static struct weft_tls_info i;
+    char back[5];
+    CHECK_EQ(dial_with(s, tls, &c), 0);
+    CHECK_EQ(weft_write(c, "hello", 5, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_full(c, back, 5, weft_after_s(60)), 0);
+    CHECK(memcmp(back, "hello", 5) == 0);
+    i = info_of(c);
+    i.version = i.cipher = i.alpn = i.sni = i.subject = i.names = i.chain = NULL;
+    CHECK_EQ(weft_close(&c, weft_after_s(60)), 0);
+    return i;
+}
+
+static struct weft_server_stats stats_of(const struct site *s)
+{
+    struct weft_server_stats st;
+    weft_server_stats_mt(s->server, &st);
+    return st;
+}
+
+static void wait_idle(const struct site *s)
+{
+    while (stats_of(s).live > 0)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+}
+
+/* --- Every model -------------------------------------------------------------------------------
+ */
+
+static int every_model(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){0});
+        for (int i = 0; i < 3; i++)
+            CHECK_EQ(ask(&s, s.client).resumed, i > 0);
+        wait_idle(&s);
+        struct weft_server_stats st = stats_of(&s);
+        CHECK_EQ(st.handshakes, 3);
+        CHECK_EQ(st.handshakes_failed, 0);
+        CHECK_EQ(st.failed, 0);
+        CHECK_EQ(made, 3);
+        site_close(&s);
+    }
+    return 0;
+}
+
+static int a_handshake_that_fails(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {.tls = tls_kit_server("stranger")};
+        struct weft_stream *c = NULL;
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){0});
+        CHECK_EQ(dial_with(&s, s.client, &c), WEFT_ECERTIFICATE);
+        wait_idle(&s);
+        CHECK_EQ(failure.n, 1);
+        CHECK_EQ(failure.error, WEFT_ECERTIFICATE);
+        CHECK(has(failure.detail, "the peer refused our certificate"));
+        struct weft_server_stats st = stats_of(&s);
+        CHECK_EQ(st.handshakes, 0);
+        CHECK_EQ(st.handshakes_failed, 1);
+        CHECK_EQ(st.failed, 1);
+        CHECK_EQ(made, 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+/* --- Bounds ------------------------------------------------------------------------------------
+ */
+
+#define HALF_HELLO "\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" /* and then no more */
+
+static int silence_and_half_hellos_end(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        char c;
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){.handshake_ms = 60});
+        struct weft_stream *silent = plain_to(&s), *half = plain_to(&s);
+        CHECK_EQ(weft_write(half, HALF_HELLO, 11, WEFT_NEVER), 0);
+        CHECK_EQ(weft_flush(half, WEFT_NEVER), 0);
+        CHECK(weft_read(silent, &c, 1, weft_after_s(60)) <= 0);
+        CHECK(weft_read(half, &c, 1, weft_after_s(60)) <= 0);
+        wait_idle(&s);
+        struct weft_server_stats st = stats_of(&s);
+        CHECK_EQ(st.handshakes_failed, 2);
+        CHECK_EQ(st.timed_out, 2);
+        CHECK_EQ(failure.error, -ETIMEDOUT);
+        weft_abort(&silent);
+        weft_abort(&half);
+        site_close(&s);
+    }
+    return 0;
+}
+
+static int connect_later(void *arg)
+{
+    struct site *s = arg;
+    (void)ask(s, s->client);
+    return 0;
+}
+
+/* One handshake at once: who is silent takes no place, who stops in the middle does. */
+static int no_more_at_once_than_allowed(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        struct weft_stream *silent[5];
+        site_open(&s, (enum weft_model)m,
+                  (struct weft_server_options){.max_handshakes = 1, .handshake_ms = 60000});
+        for (int i = 0; i < 5; i++)
+            silent[i] = plain_to(&s);
+        (void)ask(&s, s.client);
+        struct weft_stream *half = plain_to(&s);
+        CHECK_EQ(weft_write(half, HALF_HELLO, 11, WEFT_NEVER), 0);
+        CHECK_EQ(weft_flush(half, WEFT_NEVER), 0);
+        while (stats_of(&s).reads < 4) /* the half hello has arrived */
+            CHECK_EQ(weft_sleep_ms(1), 0);
+        struct weft_group *g = kit_group();
+        kit_go(g, "later", connect_later, &s);
+        CHECK_EQ(weft_group_wait(g, weft_after_ms(50)), -ETIMEDOUT);
+        CHECK_EQ(made, 1);
+        weft_abort(&half);
+        CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0); /* its turn has come */
+        CHECK_EQ(made, 2);
+        CHECK_EQ(weft_group_close(&g), 0);
+        for (int i = 0; i < 5; i++)
+            weft_abort(&silent[i]);
+        site_close(&s);
+    }
+    return 0;
+}
+
+static int no_more_in_a_second_than_allowed(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){.handshake_rate = 10});
+        int64_t began = weft_now_ns();
+        for (int i = 0; i < 13; i++)
+            (void)ask(&s, s.client);
+        CHECK(weft_now_ns() - began >= INT64_C(200000000)); /* 10 at once, then one in 100 ms */
+        site_close(&s);
+    }
+    return 0;
+}
+
+/* --- Workers and reload ------------------------------------------------------------------------
+ */
+
+static int sessions_go_from_worker_to_worker(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){.workers = 2});
+        for (int i = 0; i < 12; i++)
+            CHECK_EQ(ask(&s, s.client).resumed, i > 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+struct load {
+    struct site *s;
+    bool *stop;
+    int n;
+};
+
+static int connect_on_and_on(void *arg)
+{
+    struct load *l = arg;
+    struct weft_tls *tls = tls_kit_client(); /* a new one: no sessions of the others */
+    while (!*l->stop) {
+        (void)ask(l->s, tls);
+        l->n++;
+    }
+    weft_tls_close(&tls);
+    return 0;
+}
+
+static int certificates_change_under_load(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        bool stop = false;
+        struct load loads[4];
+        struct weft_stream *old = NULL;
+        char c;
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){.workers = 2});
+        CHECK_EQ(dial_with(&s, s.client, &old), 0);
+        struct weft_group *g = kit_group();
+        for (size_t i = 0; i < 4; i++) {
+            loads[i] = (struct load){.s = &s, .stop = &stop};
+            kit_go(g, "load", connect_on_and_on, &loads[i]);
+        }
+        for (int i = 0; i < 10; i++) {
+            CHECK_EQ(weft_tls_reload(s.tls), 0);
+            CHECK_EQ(weft_tls_rotate(s.tls), 0);
+            CHECK_EQ(weft_sleep_ms(5), 0);
+        }
+        stop = true;
+        CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(weft_write(old, "x", 1, WEFT_NEVER), 0); /* none was dropped */
+        CHECK_EQ(weft_read(old, &c, 1, weft_after_s(60)), 1);
+        CHECK_EQ(weft_close(&old, weft_after_s(60)), 0);
+        wait_idle(&s);
+        CHECK_EQ(stats_of(&s).failed, 0);
+        for (size_t i = 0; i < 4; i++)
+            CHECK(loads[i].n > 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+static const struct kit_case cases[] = {
+    IN_TASK(every_model),
+    IN_TASK(a_handshake_that_fails),
+    IN_TASK(silence_and_half_hellos_end),
+    IN_TASK(no_more_at_once_than_allowed),
+    IN_TASK(no_more_in_a_second_than_allowed),
+    IN_TASK(sessions_go_from_worker_to_worker),
+    IN_TASK(certificates_change_under_load),
+};
+KIT_MAIN(cases)
