@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An HTTP/2 connection: pumping, flushing, and what nghttp2 tells. See h2.h.
+ *
+ * Floor 5. nghttp2 checks what the RFC asks of messages (section 8), keeps count of settings,
+ * pings, resets and CONTINUATION frames, and ends a connection that floods. Its callbacks never
+ * wait.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "http/h2.h"
+#include "rt/rt.h"
+
+#define PIECE 8000u /* sent whole or not at all by every stream below */
+#define OUT_MAX (64u << 10)
+#define STREAMS_MAX 100u
+#define WINDOW (256u << 10)
+#define SESSION_WINDOW (1u << 20)
+#define ACKS_MAX 1000u       /* answers to pings and settings that wait */
+#define SETTINGS_MAX 32u     /* of one frame */
+#define RESETS_BURST 200u    /* of the peer, at once, and then */
+#define RESETS_PER_S 40u     /* so many a second */
+#define CONTINUATIONS_MAX 8u /* frames of one head */
+
+struct wait {
+    struct weft__node link, of_stream;
+    struct weft_event event;
+};
+
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
+void weft__h2_wake(struct weft__h2_stream *st)
+{
+    WEFT__LIST_EACH(&st->waits, n)
+        weft_event_set(&WEFT__CONTAINER_OF(n, struct wait, of_stream)->event);
+}
+
+static void wake_all(struct weft__h2 *h2)
+{
+    WEFT__LIST_EACH(&h2->waits, n)
+        weft_event_set(&WEFT__CONTAINER_OF(n, struct wait, link)->event);
+}
+
+/* Nobody reads any more: the one that has waited longest goes on with it. */
+static void hand_over(struct weft__h2 *h2)
+{
+    struct weft__node *n = weft__list_first(&h2->waits);
+    if (n != NULL && !h2->pumping && !h2->kept)
+        weft_event_set(&WEFT__CONTAINER_OF(n, struct wait, link)->event);
+}
+
+void weft__h2_break(struct weft__h2 *h2, int error)
+{
+    if (h2->error == 0)
+        h2->error = error;
+    wake_all(h2);
+}
+
+static int follow(struct weft__h2 *h2, struct weft__h2_stream *st, weft_deadline d)
+{
+    struct wait w = {.event = WEFT_EVENT_INIT};
+    weft__list_push_back(&h2->waits, &w.link);
+    if (st != NULL)
+        weft__list_push_back(&st->waits, &w.of_stream);
+    int err = weft_event_wait(&w.event, d);
+    weft__list_remove(&w.link);
+    weft__list_remove(&w.of_stream);
+    if (err < 0 && w.event.set)
+        hand_over(h2); /* it may have been our turn */
+    return err;
+}
+
+/* --- Bytes ------------------------------------------------------------------------------------ */
+
+static bool cut_off(const struct weft__h2 *h2, int err)
+{
+    (void)h2;
+    return err == -ETIMEDOUT || err == -ECANCELED || err == -EDEADLK;
+}
+
+/* Moves frames from nghttp2 to the buffer, up to its half: 1 when there is something to send. */
+static int collect(struct weft__h2 *h2)
+{
+    while (weft__buffer_len(&h2->out) < OUT_MAX / 2) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(h2->ng, &data);
+        if (n < 0)
+            return n == NGHTTP2_ERR_NOMEM
+                       ? -ENOMEM
+                       : weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
+        if (n == 0)
+            break;
+        int err = weft__buffer_append(&h2->out, data, (size_t)n);
+        if (err < 0)
+            return err;
+    }
+    return weft__buffer_len(&h2->out) > 0;
+}
+
+static int send_all(struct weft__h2 *h2, weft_deadline d)
+{
+    int err;
+    while ((err = collect(h2)) > 0) {
+        while (weft__buffer_len(&h2->out) > 0) {
+            size_t len = weft__min_size(weft__buffer_len(&h2->out), PIECE);
+            err = weft_write(h2->s, weft__buffer_data(&h2->out), len, d);
+            if (err < 0)
+                return err;
+            weft__buffer_consume(&h2->out, len);
+        }
+    }
+    weft__buffer_trim(&h2->out);
+    return err;
+}
+
+int weft__h2_flush(struct weft__h2 *h2, weft_deadline d)
+{
+    if (h2->error < 0)
+        return h2->error;
+    if (h2->flushing)
+        return 0;
+    h2->flushing = true;
+    int err = send_all(h2, d);
+    h2->flushing = false;
+    if (err < 0 && cut_off(h2, err)) {
+        wake_all(h2); /* the rest is for the others to send */
+        return err;
+    }
+    if (err < 0)
+        weft__h2_break(h2, err);
+    return err;
+}
+
+/* What has been read goes to nghttp2, which tells its callbacks. */
+static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
+{
+    ssize_t n = nghttp2_session_mem_recv(h2->ng, data, len);
+    h2->received += len;
+    if (n == NGHTTP2_ERR_NOMEM)
+        return -ENOMEM;
+    if (n < 0)
+        return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
+    return 0;
+}
+
+/* One round of reading for all. */
+static int pump(struct weft__h2 *h2, weft_deadline d)
+{
+    const void *data;
+    int err = weft__h2_flush(h2, d);
+    if (err < 0)
+        return err;
+    if (!nghttp2_session_want_read(h2->ng) && !nghttp2_session_want_write(h2->ng)) {
+        weft__h2_break(h2, weft__fail(WEFT_EEOF, "the HTTP/2 connection has ended"));
+        return 0;
+    }
+    ssize_t n = weft_peek(h2->s, &data, d);
+    if (n < 0 && cut_off(h2, (int)n))
+        return (int)n;
+    if (n > 0) {
+        err = feed(h2, data, (size_t)n);
+        weft_consume(h2->s, (size_t)n);
+    } else {
+        err = n == 0 ? weft__fail(WEFT_EEOF, "the peer ended the HTTP/2 connection") : (int)n;
+    }
+    if (err < 0) {
+        (void)weft__h2_flush(h2, WEFT_NOW); /* GOAWAY says why */
+        weft__h2_break(h2, err);
+        return 0;
+    }
+    return weft__h2_flush(h2, d);
+}
+
+int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(void *arg),
+                  void *arg, bool keep, weft_deadline d)
+{
+    h2->kept = h2->kept || keep;
+    int err = 0;
+    while (!done(arg) && err == 0) {
+        if (h2->error < 0)
+            return h2->error;
+        if (h2->pumping || (h2->kept && !keep)) {
+            err = weft__h2_flush(h2, d);
+            if (err == 0 && !done(arg))
+                err = follow(h2, st, d);
+            continue;
+        }
+        h2->pumping = true;
+        err = pump(h2, d);
+        h2->pumping = false;
+    }
+    hand_over(h2);
+    return err;
+}
+
+/* --- What nghttp2 tells ----------------------------------------------------------------------- */
+
+static struct weft__h2_stream *stream_of(nghttp2_session *ng, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(ng, id);
+}
+
+static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct weft__h2 *h2 = arg;
+    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    if (st != NULL) {
+        st->in_trailers = st->head_done;
+        return 0;
+    }
+    if (!h2->server || frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    st = weft__h2_stream_new(h2, frame->hd.stream_id);
+    if (st == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (nghttp2_session_set_stream_user_data(ng, frame->hd.stream_id, st) != 0) {
+        weft__h2_stream_free(st);
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    st->let_go = true; /* until a user has it */
+    return 0;
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *arg)
+{
+    struct weft__h2 *h2 = arg;
+    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    (void)flags;
+    if (st == NULL)
+        return 0;
+    int err = weft__h2_fields_add(st->in_trailers ? &st->trailers : &st->head, h2->options.head_max,
+                                  name, name_len, value, value_len);
+    return err < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
+}
+
+/* A 1xx before the reply (RFC 9113 section 8.1): its fields are dropped. */
+static bool is_interim(const struct weft__h2 *h2, const struct weft__h2_stream *st)
+{
+    if (h2->server || st->head.n == 0)
+        return false;
+    struct weft__slice value = weft__http_slice(st->head.text, st->head.at[0].value);
+    return value.len == 3 && value.at[0] == '1';
+}
+
+static int head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
+{
+    if (st->in_trailers)
+        return 0;
+    if (is_interim(h2, st)) {
+        st->head.n = 0;
+        st->head.len = 0;
+        return 0;
+    }
+    st->head_done = true;
+    if (!h2->server)
+        return 0;
+    st->let_go = false;
+    if (h2->options.request(h2->options.arg, st) == 0)
+        return 0;
+    st->let_go = true;
+    weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
+    return 0;
+}
+
+static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct weft__h2 *h2 = arg;
+    if (frame->hd.type == NGHTTP2_GOAWAY)
+        h2->peer_goaway = true;
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+        return 0;
+    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    if (st == NULL)
+        return 0;
+    st->end_in = st->end_in || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    int err = frame->hd.type == NGHTTP2_HEADERS ? head_came(h2, st) : 0;
+    weft__h2_wake(st);
+    return err;
+}
+
+static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+                   void *arg)
+{
+    struct weft__h2_stream *st = stream_of(ng, id);
+    (void)flags;
+    (void)arg;
+    if (st == NULL || st->let_go) {
+        (void)nghttp2_session_consume(ng, id, len); /* nobody wants it */
+        return 0;
+    }
+    if (weft__buffer_append(&st->in, data, len) < 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE; /* no memory: the windows bound it */
+    weft__h2_wake(st);
+    return 0;
+}
+
+static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
+{
+    struct weft__h2_stream *st = stream_of(ng, id);
+    (void)arg;
+    if (st == NULL)
+        return 0;
+    st->closed = true;
+    st->code = code;
+    if (st->let_go)
+        weft__h2_stream_free(st);
+    else
+        weft__h2_wake(st);
+    return 0;
+}
+
+/* --- Opening and closing ---------------------------------------------------------------------- */
+
+static int make_session(struct weft__h2 *h2)
+{
+    nghttp2_session_callbacks *cb = NULL;
+    nghttp2_option *o = NULL;
+    int err = -ENOMEM;
+    if (nghttp2_session_callbacks_new(&cb) != 0 || nghttp2_option_new(&o) != 0)
+        goto out;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    nghttp2_option_set_max_outbound_ack(o, ACKS_MAX);
+    nghttp2_option_set_max_settings(o, SETTINGS_MAX);
+    nghttp2_option_set_max_continuations(o, CONTINUATIONS_MAX);
+    nghttp2_option_set_stream_reset_rate_limit(o, RESETS_BURST, RESETS_PER_S);
+    nghttp2_option_set_no_closed_streams(o, 1);
+    int res = h2->server ? nghttp2_session_server_new2(&h2->ng, cb, h2, o)
+                         : nghttp2_session_client_new2(&h2->ng, cb, h2, o);
+    err = res == 0 ? 0 : -ENOMEM;
+out:
+    nghttp2_session_callbacks_del(cb);
+    nghttp2_option_del(o);
+    return err;
+}
+
+static int submit_settings(struct weft__h2 *h2)
+{
+    nghttp2_settings_entry e[5];
+    size_t n = 0;
+    e[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, h2->options.window};
+    e[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h2->options.head_max};
+    if (h2->server)
+        e[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+                                          h2->options.streams_max};
+    else
+        e[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
+    if (h2->server && h2->options.connect_protocol)
+        e[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1};
+    if (nghttp2_submit_settings(h2->ng, NGHTTP2_FLAG_NONE, e, n) != 0)
+        return -ENOMEM;
+    int err = nghttp2_session_set_local_window_size(h2->ng, NGHTTP2_FLAG_NONE, 0,
+                                                    (int32_t)h2->options.session_window);
+    return err == 0 ? 0 : -ENOMEM;
+}
+
+int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
+                  const struct weft__h2_options *o)
+{
+    struct weft__h2 *h2 = weft__calloc(1, sizeof *h2);
+    if (h2 == NULL)
+        return -ENOMEM;
+    h2->s = s;
+    h2->server = server;
+    h2->options = *o;
+    h2->options.streams_max = o->streams_max > 0 ? o->streams_max : STREAMS_MAX;
+    h2->options.window = o->window > 0 ? o->window : WINDOW;
+    h2->options.session_window = o->session_window > 0 ? o->session_window : SESSION_WINDOW;
+    h2->options.head_max = o->head_max > 0 ? o->head_max : WEFT__H2_HEAD_MAX;
+    weft__list_init(&h2->streams);
+    weft__list_init(&h2->waits);
+    weft__buffer_init(&h2->out, OUT_MAX * 2);
+    int err = make_session(h2);
+    if (err == 0)
+        err = submit_settings(h2);
+    if (err < 0) {
+        weft__h2_close(&h2);
+        return err;
+    }
+    *ret = h2;
+    return 0;
+}
+
+void weft__h2_close(struct weft__h2 **ret)
+{
+    struct weft__h2 *h2 = *ret;
+    if (h2 == NULL)
+        return;
+    WEFT__ASSERT(weft__list_empty(&h2->waits));
+    h2->error = h2->error < 0 ? h2->error : WEFT_ECLOSED;
+    WEFT__LIST_EACH_SAFE(&h2->streams, n, tmp) {
+        struct weft__h2_stream *st = WEFT__CONTAINER_OF(n, struct weft__h2_stream, link);
+        WEFT__ASSERT(st->let_go);
+        weft__h2_stream_free(st);
+    }
+    nghttp2_session_del(h2->ng);
+    weft__buffer_fini(&h2->out);
+    weft__free(h2);
+    *ret = NULL;
+}
+
+int weft__h2_goaway(struct weft__h2 *h2, int32_t last_id, uint32_t code)
+{
+    if (h2->error < 0)
+        return h2->error;
+    if (last_id < 0)
+        last_id = nghttp2_session_get_last_proc_stream_id(h2->ng);
+    int err = nghttp2_submit_goaway(h2->ng, NGHTTP2_FLAG_NONE, last_id, code, NULL, 0);
+    return err == 0 ? 0 : -ENOMEM;
+}
+
+bool weft__h2_usable(const struct weft__h2 *h2)
+{
+    return h2->error == 0 && !h2->peer_goaway && nghttp2_session_check_request_allowed(h2->ng) != 0;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__HTTP_H2_H
+#define WEFT__HTTP_H2_H
+/*
+ * HTTP/2 on a stream, for server and client (floor 5): nghttp2 keeps the protocol (RFC 9113), this
+ * moves its bytes and lets flows wait for its streams.
+ *
+ * Nobody needs a task of its own to read. One of the flows that wait for something reads for all of
+ * them (it pumps) until what it waits for is there; then it hands over to another that waits. So it
+ * works on plain threads, too. A connection that is kept has one flow that always comes back to
+ * pump, and then nobody else does. Likewise one flow at a time writes, and takes along what others
+ * have submitted meanwhile.
+ *
+ * Invariants:
+ *  - what is received and not read yet is bounded by the windows: `window` a stream,
+ * `session_window` a connection. Windows open as the reader consumes;
+ *  - what is sent is taken from the writer's memory as the peer's windows open; the writer waits;
+ *  - bytes go to the stream below in pieces that are sent whole or not at all, so a flow that is
+ * cut off by its deadline does not break the connection for the others;
+ *  - once `error` is set nothing is sent or received any more, and every waiting flow has been
+ * woken.
+ */
+#include <nghttp2/nghttp2.h>
+
+#include <weft/stream.h>
+#include <weft/sync.h>
+
+#include "base/buffer.h"
+#include "base/list.h"
+#include "wire/http1.h"
+
+#define WEFT__H2_FIELDS_MAX 128u
+#define WEFT__H2_HEAD_MAX 65536u /* bytes of names and values of a head, and of trailers */
+#define WEFT__H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define WEFT__H2_PREFACE_LEN 24u
+
+struct weft__h2;
+struct weft__h2_stream;
+
+/* Fields of a head or of trailers; spans count from text. */
+struct weft__h2_fields {
+    char *text;
+    uint32_t len, cap;
+    struct weft__http1_field *at;
+    uint32_t n, n_cap;
+    bool too_large; /* more than the maxima: the rest is dropped */
+};
+
+struct weft__h2_options {
+    uint32_t streams_max;    /* that the peer may have open at once; 0: 100 */
+    uint32_t window;         /* bytes; 0: 256 KiB */
+    uint32_t session_window; /* bytes; 0: 1 MiB */
+    uint32_t head_max;       /* bytes; 0: WEFT__H2_HEAD_MAX */
+    bool connect_protocol;   /* servers: extended CONNECT, RFC 8441 */
+    /* Servers: a request's head has come; the stream is the callee's. From within a pump: must not
+     * wait. Nonzero refuses it (REFUSED_STREAM). */
+    int (*request)(void *arg, struct weft__h2_stream *st);
+    void *arg;
+};
+
+struct weft__h2_stream {
+    struct weft__node link; /* in the connection's list */
+    struct weft__h2 *h2;
+    int32_t id;
+    struct weft__list waits;
+    struct weft__h2_fields head, trailers;
+    struct weft__h2_fields interim; /* clients: a 1xx head under way; dropped */
+    bool head_done;
+    bool in_trailers;
+    bool end_in;   /* the peer sends no more */
+    bool closed;   /* nghttp2 has forgotten it */
+    bool let_go;   /* the user has; freed with `closed` */
+    uint32_t code; /* of the peer's RST_STREAM, or ours; with closed */
+    struct weft__buffer in;
+    const uint8_t *out; /* the writer's */
+    size_t out_left;
+    bool out_end;       /* nothing follows what is there */
+    bool responded;     /* servers: the head of the reply is with nghttp2 */
+    bool out_submitted; /* a body was announced and its provider is with nghttp2 */
+    bool out_deferred;  /* nghttp2 waits for more of it */
+    bool out_done;      /* END_STREAM was handed out */
+    nghttp2_nv *out_trailers;
+    size_t n_out_trailers;
+    void *user;
+};
+
+struct weft__h2 {
+    nghttp2_session *ng;
+    struct weft_stream *s; /* borrowed */
+    bool server;
+    bool kept;
+    bool pumping, flushing;
+    bool peer_goaway; /* no new streams of ours */
+    int error;
+    struct weft__h2_options options;
+    struct weft__list streams;
+    struct weft__list waits; /* of all streams, in the order in which they came */
+    struct weft__buffer out; /* from nghttp2, and not in the stream below yet */
+    size_t n_streams;
+    uint64_t received; /* bytes ever */
+};
+
+/* A connection of a stream, which stays the caller's and is closed after it. Queues the preface and
+ * the settings. Does not wait. -ENOMEM. */
+int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
+                  const struct weft__h2_options *o);
+/* Nobody is inside, all streams have been let go. NULL is fine. */
+void weft__h2_close(struct weft__h2 **h2);
+
+/*
+ * Waits until done(arg), or the connection has ended, or d. Only one flow of a kept connection
+ * calls it with keep, and goes on pumping. Returns 0; -ETIMEDOUT, -ECANCELED; the connection's
+ * error: WEFT_EEOF (the peer hung up), WEFT_EPROTOCOL with a detail, what the stream below said.
+ */
+int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(void *arg),
+                  void *arg, bool keep, weft_deadline d);
+/* Sends what nghttp2 has to send. Another flow may be doing so; then it does it. */
+int weft__h2_flush(struct weft__h2 *h2, weft_deadline d);
+/* Says that no new streams are taken, last_id the last that is served; -1: those so far. */
+int weft__h2_goaway(struct weft__h2 *h2, int32_t last_id, uint32_t code);
+/* True while requests can be sent (clients). */
+bool weft__h2_usable(const struct weft__h2 *h2);
+/* Wakes who waits for the stream. */
+void weft__h2_wake(struct weft__h2_stream *st);
+/* Ends the connection for that reason; who waits is told. */
+void weft__h2_break(struct weft__h2 *h2, int error);
+
+/* --- Streams (h2_stream.c) ------------------------------------------------------------------- */
+
+struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id);
+/* A client's request. body: more follows by weft__h2_write. Does not wait. */
+int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
+                     struct weft__h2_stream **ret);
+/* A server's reply; interim: 1xx. Does not wait. */
+int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n, bool body);
+int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n);
+/* Waits for the head. */
+int weft__h2_head(struct weft__h2_stream *st, weft_deadline d);
+/* Body bytes as they lie: > 0, 0 at the end. Waits. WEFT_EEOF: the peer reset the stream. */
+ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d);
+void weft__h2_consume(struct weft__h2_stream *st, size_t n);
+/* Sends a piece of the body; end: the last. Waits for the peer's windows. After an error the stream
+ * is of no use. -EPIPE: the peer wants no more. */
+int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
+                   weft_deadline d);
+/* Ends the body with trailers (copied). */
+int weft__h2_write_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n,
+                            weft_deadline d);
+/* Aborts it; the peer is told the code. Does not wait. */
+void weft__h2_reset(struct weft__h2_stream *st, uint32_t code);
+/* The user is done with it; what is not complete is reset. Does not wait. */
+void weft__h2_let_go(struct weft__h2_stream *st);
+void weft__h2_stream_free(struct weft__h2_stream *st);
+
+int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *name,
+                        size_t name_len, const uint8_t *value, size_t value_len);
+void weft__h2_fields_fini(struct weft__h2_fields *f);
+
+#endif

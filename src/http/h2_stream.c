@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The streams of an HTTP/2 connection: heads, bodies in and out, their ends.
+ *
+ * Floor 5. A stream is freed when both its user has let go of it and nghttp2 has forgotten it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "http/h2.h"
+
+#define TEXT_FIRST 512u
+#define FIELDS_FIRST 16u
+
+/* --- Fields ----------------------------------------------------------------------------------- */
+
+static int grow(void **at, uint32_t *cap, uint32_t want, uint32_t first, size_t size)
+{
+    uint32_t n = *cap > 0 ? *cap : first;
+    while (n < want)
+        n *= 2;
+    void *more = weft__realloc(*at, n * size);
+    if (more == NULL)
+        return -ENOMEM;
+    *at = more;
+    *cap = n;
+    return 0;
+}
+
+int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *name,
+                        size_t name_len, const uint8_t *value, size_t value_len)
+{
+    void *text = f->text, *at = f->at;
+    int err = 0;
+    /* RFC 9113 section 6.5.2: a field counts 32 bytes more than its text. */
+    if (f->too_large || f->n >= WEFT__H2_FIELDS_MAX ||
+        f->len + name_len + value_len + (f->n + 1) * UINT32_C(32) > max) {
+        f->too_large = true;
+        return 0;
+    }
+    uint32_t want = f->len + (uint32_t)(name_len + value_len);
+    if (want > f->cap)
+        err = grow(&text, &f->cap, want, TEXT_FIRST, 1);
+    f->text = text;
+    if (err == 0 && f->n == f->n_cap)
+        err = grow(&at, &f->n_cap, f->n + 1, FIELDS_FIRST, sizeof *f->at);
+    f->at = at;
+    if (err < 0)
+        return err;
+    struct weft__http1_field *to = &f->at[f->n++];
+    to->name = (struct weft__http_span){f->len, (uint32_t)name_len};
+    to->value = (struct weft__http_span){f->len + (uint32_t)name_len, (uint32_t)value_len};
+    to->id = weft__http_name_of(weft__slice_of(name, name_len));
+    memcpy(f->text + f->len, name, name_len);
+    memcpy(f->text + f->len + name_len, value, value_len);
+    f->len = want;
+    return 0;
+}
+
+void weft__h2_fields_fini(struct weft__h2_fields *f)
+{
+    weft__free(f->text);
+    weft__free(f->at);
+    *f = (struct weft__h2_fields){0};
+}
+
+/* --- Making and ending ------------------------------------------------------------------------ */
+
+struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id)
+{
+    struct weft__h2_stream *st = weft__calloc(1, sizeof *st);
+    if (st == NULL)
+        return NULL;
+    st->h2 = h2;
+    st->id = id;
+    weft__list_init(&st->waits);
+    weft__buffer_init(&st->in, h2->options.window);
+    weft__list_push_back(&h2->streams, &st->link);
+    h2->n_streams++;
+    return st;
+}
+
+static void free_trailers(struct weft__h2_stream *st)
+{
+    weft__free(st->out_trailers);
+    st->out_trailers = NULL;
+    st->n_out_trailers = 0;
+}
+
+void weft__h2_stream_free(struct weft__h2_stream *st)
+{
+    WEFT__ASSERT(weft__list_empty(&st->waits));
+    weft__list_remove(&st->link);
+    st->h2->n_streams--;
+    weft__h2_fields_fini(&st->head);
+    weft__h2_fields_fini(&st->trailers);
+    weft__h2_fields_fini(&st->interim);
+    weft__buffer_fini(&st->in);
+    free_trailers(st);
+    weft__free(st);
+}
+
+void weft__h2_reset(struct weft__h2_stream *st, uint32_t code)
+{
+    st->out_left = 0;
+    st->out = NULL;
+    if (st->closed || st->h2->error < 0)
+        return;
+    if (nghttp2_submit_rst_stream(st->h2->ng, NGHTTP2_FLAG_NONE, st->id, code) != 0)
+        weft__h2_break(st->h2, -ENOMEM);
+}
+
+void weft__h2_let_go(struct weft__h2_stream *st)
+{
+    struct weft__h2 *h2 = st->h2;
+    size_t unread = weft__buffer_len(&st->in);
+    st->user = NULL;
+    st->let_go = true;
+    if (unread > 0 && h2->error == 0) /* its bytes no longer count against the connection */
+        (void)nghttp2_session_consume_connection(h2->ng, unread);
+    weft__buffer_fini(&st->in);
+    if (st->closed || h2->error < 0) {
+        nghttp2_session_set_stream_user_data(h2->ng, st->id, NULL);
+        weft__h2_stream_free(st);
+        return;
+    }
+    bool sent = (!h2->server || st->responded) && (!st->out_submitted || st->out_done);
+    bool whole = st->end_in && sent;
+    if (!whole) {
+        /* RFC 9113 section 8.1: a server that has answered wants no more of the request. */
+        weft__h2_reset(st, h2->server && sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    }
+}
+
+/* --- Sending ---------------------------------------------------------------------------------- */
+
+static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                         nghttp2_data_source *source, void *arg)
+{
+    struct weft__h2_stream *st = source->ptr;
+    (void)arg;
+    size_t n = weft__min_size(len, st->out_left);
+    if (n > 0) {
+        memcpy(buf, st->out, n);
+        st->out += n;
+        st->out_left -= n;
+    }
+    if (st->out_left == 0 && st->out_end) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (st->n_out_trailers > 0) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            if (nghttp2_submit_trailer(ng, id, st->out_trailers, st->n_out_trailers) != 0)
+                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+        st->out_done = true;
+    } else if (n == 0) {
+        st->out_deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    if (st->out_left == 0)
+        weft__h2_wake(st);
+    return (ssize_t)n;
+}
+
+static nghttp2_data_provider provider(struct weft__h2_stream *st)
+{
+    return (nghttp2_data_provider){.source = {.ptr = st}, .read_callback = read_body};
+}
+
+static int submit_error(int code)
+{
+    if (code == NGHTTP2_ERR_NOMEM)
+        return -ENOMEM;
+    return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror(code));
+}
+
+int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
+                     struct weft__h2_stream **ret)
+{
+    struct weft__h2_stream *st = weft__h2_stream_new(h2, 0);
+    if (st == NULL)
+        return -ENOMEM;
+    nghttp2_data_provider p = provider(st);
+    int32_t id = nghttp2_submit_request(h2->ng, NULL, nv, n, body ? &p : NULL, st);
+    if (id < 0) {
+        weft__h2_stream_free(st);
+        return submit_error(id);
+    }
+    st->id = id;
+    st->out_submitted = body;
+    *ret = st;
+    return 0;
+}
+
+int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n, bool body)
+{
+    nghttp2_data_provider p = provider(st);
+    if (st->h2->error < 0)
+        return st->h2->error;
+    if (st->closed)
+        return -EPIPE;
+    int err = nghttp2_submit_response(st->h2->ng, st->id, nv, n, body ? &p : NULL);
+    if (err != 0)
+        return submit_error(err);
+    st->out_submitted = body;
+    st->responded = true;
+    return 0;
+}
+
+int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
+{
+    if (st->h2->error < 0 || st->closed)
+        return st->h2->error < 0 ? st->h2->error : -EPIPE;
+    int err = nghttp2_submit_headers(st->h2->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, n, NULL);
+    return err < 0 ? submit_error(err) : 0;
+}
+
+static bool piece_sent(void *arg)
+{
+    const struct weft__h2_stream *st = arg;
+    return st->closed || (st->out_left == 0 && (!st->out_end || st->out_done));
+}
+
+int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
+                   weft_deadline d)
+{
+    struct weft__h2 *h2 = st->h2;
+    if (h2->error < 0)
+        return h2->error;
+    if (st->closed)
+        return st->code == NGHTTP2_NO_ERROR ? -EPIPE
+                                            : weft__fail(-EPIPE, "the peer reset the stream: %s",
+                                                         nghttp2_http2_strerror(st->code));
+    if (len == 0 && !end)
+        return 0;
+    st->out = data;
+    st->out_left = len;
+    st->out_end = end;
+    if (st->out_deferred) {
+        st->out_deferred = false;
+        if (nghttp2_session_resume_data(h2->ng, st->id) != 0)
+            return -EPIPE;
+    }
+    int err = weft__h2_flush(h2, d);
+    if (err == 0 && !piece_sent(st))
+        err = weft__h2_wait(h2, st, piece_sent, st, false, d);
+    if (err == 0 && (st->out_left > 0 || (end && !st->out_done)))
+        err = -EPIPE; /* closed meanwhile */
+    st->out = NULL;
+    st->out_left = 0;
+    return err;
+}
+
+int weft__h2_write_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n,
+                            weft_deadline d)
+{
+    size_t size = n * sizeof *nv;
+    for (size_t i = 0; i < n; i++)
+        size += nv[i].namelen + nv[i].valuelen;
+    free_trailers(st);
+    if (n > 0) {
+        nghttp2_nv *copy = weft__alloc(size);
+        if (copy == NULL)
+            return -ENOMEM;
+        uint8_t *at = (uint8_t *)(copy + n);
+        for (size_t i = 0; i < n; i++) {
+            copy[i] = nv[i];
+            copy[i].name = memcpy(at, nv[i].name, nv[i].namelen);
+            at += nv[i].namelen;
+            copy[i].value = memcpy(at, nv[i].value, nv[i].valuelen);
+            at += nv[i].valuelen;
+        }
+        st->out_trailers = copy;
+        st->n_out_trailers = n;
+    }
+    return weft__h2_write(st, "", 0, true, d);
+}
+
+/* --- Receiving -------------------------------------------------------------------------------- */
+
+static int reset_error(const struct weft__h2_stream *st)
+{
+    if (st->h2->error < 0)
+        return st->h2->error;
+    return weft__fail(WEFT_EEOF, "the peer reset the stream: %s", nghttp2_http2_strerror(st->code));
+}
+
+static bool has_head(void *arg)
+{
+    const struct weft__h2_stream *st = arg;
+    return st->head_done || st->closed;
+}
+
+int weft__h2_head(struct weft__h2_stream *st, weft_deadline d)
+{
+    int err = weft__h2_wait(st->h2, st, has_head, st, false, d);
+    if (err == 0 && !st->head_done)
+        err = reset_error(st);
+    return err;
+}
+
+static bool has_bytes(void *arg)
+{
+    const struct weft__h2_stream *st = arg;
+    return weft__buffer_len(&st->in) > 0 || st->end_in || st->closed;
+}
+
+ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d)
+{
+    if (!has_bytes(st)) {
+        int err = weft__h2_wait(st->h2, st, has_bytes, st, false, d);
+        if (err < 0)
+            return err;
+    }
+    if (weft__buffer_len(&st->in) > 0) {
+        *data = weft__buffer_data(&st->in);
+        return (ssize_t)weft__buffer_len(&st->in);
+    }
+    return st->end_in ? 0 : reset_error(st);
+}
+
+void weft__h2_consume(struct weft__h2_stream *st, size_t n)
+{
+    struct weft__h2 *h2 = st->h2;
+    weft__buffer_consume(&st->in, n);
+    weft__buffer_trim(&st->in);
+    if (h2->error < 0)
+        return;
+    int err = st->closed ? nghttp2_session_consume_connection(h2->ng, n)
+                         : nghttp2_session_consume(h2->ng, st->id, n);
+    if (err == NGHTTP2_ERR_NOMEM)
+        weft__h2_break(h2, -ENOMEM);
+}
