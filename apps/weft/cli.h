@@ -84,6 +84,7 @@ int up_main(int argc, char **argv);
 int echo_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int tree_main(int argc, char **argv);
+int get_main(int argc, char **argv);
 int sim_main(int argc, char **argv);
 
 #endif

@@ -10,6 +10,8 @@
 #include <weft/file.h>
 #include <weft/framing.h>
 #include <weft/group.h>
+#include <weft/http.h>
+#include <weft/http_client.h>
 #include <weft/listener.h>
 #include <weft/log.h>
 #include <weft/offload.h>

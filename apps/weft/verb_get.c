@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `weft get URL`: fetches a page or a file.
+ *
+ * Shows: the HTTP client on a plain thread, with no loop at all; a body that is streamed to where
+ * it belongs; one time budget over everything.
+ *
+ * Floor 6. Invariants: a file is written from the reply's place on and nowhere else, and what is
+ * there of an interrupted transfer is good for --resume; a status of 400 or more writes no file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <weft/error.h>
+#include <weft/http_client.h>
+
+#include "cli.h"
+#include "progress.h"
+
+#define HEADERS_MAX 32
+#define PIECE 65536
+
+static struct {
+    const char *output, *method, *data, *data_file, *ca, *proxy;
+    struct cli_list headers;
+    const char *header_texts[HEADERS_MAX];
+    bool resume, verbose, head, no_redirects, insecure, http1, quiet;
+    double timeout_s;
+} config = {.timeout_s = 300, .headers = {.texts = config.header_texts, .max = HEADERS_MAX}};
+
+static const struct cli_option options[] = {
+    {"output", "FILE", "write to FILE instead of standard output", CLI_TEXT, &config.output, 0, 0,
+     NULL},
+    {"resume", NULL, "go on with a FILE that is there in part", CLI_FLAG, &config.resume, 0, 0,
+     NULL},
+    {"verbose", NULL, "show the exchange on standard error", CLI_FLAG, &config.verbose, 0, 0, "-v"},
+    {"header", "'NAME: VALUE'", "a field of the request; may be given up to 32 times", CLI_LIST,
+     &config.headers, 0, 0, NULL},
+    {"method", "METHOD", "GET, or POST with a body", CLI_TEXT, &config.method, 0, 0, NULL},
+    {"data", "TEXT", "send TEXT as the body", CLI_TEXT, &config.data, 0, 0, NULL},
+    {"data-file", "FILE", "send what is in FILE as the body", CLI_TEXT, &config.data_file, 0, 0,
+     NULL},
+    {"head", NULL, "ask for the head alone and print it", CLI_FLAG, &config.head, 0, 0, NULL},
+    {"no-redirects", NULL, "print a redirect instead of following it", CLI_FLAG,
+     &config.no_redirects, 0, 0, NULL},
+    {"ca", "FILE", "trust the certificates in FILE instead of the system's", CLI_TEXT, &config.ca,
+     0, 0, NULL},
+    {"insecure-no-verify", NULL, "believe any certificate", CLI_FLAG, &config.insecure, 0, 0, NULL},
+    {"proxy", "URL", "http://HOST:PORT or socks5://HOST:PORT", CLI_TEXT, &config.proxy, 0, 0, NULL},
+    {"http1", NULL, "do not offer HTTP/2", CLI_FLAG, &config.http1, 0, 0, NULL},
+    {"quiet", NULL, "no progress bar", CLI_FLAG, &config.quiet, 0, 0, NULL},
+    {"timeout", "S", "give up after S seconds in all (300)", CLI_SECONDS, &config.timeout_s, 0,
+     86400 * 365, NULL},
+    {NULL, NULL, NULL, CLI_FLAG, NULL, 0, 0, NULL},
+};
+
+static const struct cli_verb verb = {
+    .name = "get",
+    .synopsis = "URL [OPTION...]",
+    .about = "Fetches what is at an http:// or https:// URL, redirects followed, and writes it to\n"
+             "standard output or a file. Exit status 1 when it cannot be had whole, or the status\n"
+             "is 400 or more.",
+    .operand = "URL",
+    .options = options,
+};
+
+/* --- The request ------------------------------------------------------------------------------ */
+
+static void trace(void *arg, char kind, const char *text, size_t len)
+{
+    (void)arg;
+    while (len > 0) {
+        const char *end = memchr(text, '\n', len);
+        size_t line = end != NULL ? (size_t)(end - text) + 1 : len;
+        size_t shown = line;
+        while (shown > 0 && (text[shown - 1] == '\n' || text[shown - 1] == '\r'))
+            shown--;
+        fprintf(stderr, "%c %.*s\n", kind, (int)shown, text);
+        text += line;
+        len -= line;
+    }
+}
+
+/* "Name: value" cut in two. */
+static int split_header(const char *text, struct weft_http_field *f)
+{
+    const char *colon = strchr(text, ':');
+    if (colon == NULL || colon == text)
+        return cli_usage_error(verb.name, "--header: '%s' is not of the form 'NAME: VALUE'", text);
+    f->name = text;
+    f->name_len = (size_t)(colon - text);
+    f->value = colon + 1 + strspn(colon + 1, " \t");
+    f->value_len = strlen(f->value);
+    return CLI_GO_ON;
+}
+
+static ssize_t produce(void *arg, void *buf, size_t cap, weft_deadline d)
+{
+    (void)d;
+    ssize_t n = read(*(int *)arg, buf, cap);
+    return n < 0 ? -errno : n;
+}
+
+static int rewind_file(void *arg)
+{
+    return lseek(*(int *)arg, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int open_data_file(struct weft_http_call *call, int *fd)
+{
+    struct stat st;
+    *fd = open(config.data_file, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0 || fstat(*fd, &st) < 0)
+        return cli_failed(verb.name, "cannot read '%s': %s", config.data_file, strerror(errno));
+    call->produce = produce;
+    call->produce_arg = fd;
+    call->produce_len = S_ISREG(st.st_mode) ? st.st_size : -1;
+    call->rewind = S_ISREG(st.st_mode) ? rewind_file : NULL;
+    return CLI_GO_ON;
+}
+
+/* --- The file --------------------------------------------------------------------------------- */
+
+struct sink {
+    FILE *file;
+    int64_t from; /* so much was there, and is kept */
+};
+
+/* How much of it is there already. */
+static int64_t size_there(void)
+{
+    struct stat st;
+    if (!config.resume || config.output == NULL || stat(config.output, &st) < 0 ||
+        !S_ISREG(st.st_mode))
+        return 0;
+    return st.st_size;
+}
+
+/* The first byte and the whole size of "bytes 5-9/10" or "bytes * /10"; -1 for what is not said. */
+static void read_content_range(const char *text, int64_t *first, int64_t *size)
+{
+    *first = *size = -1;
+    if (text == NULL || strncmp(text, "bytes ", 6) != 0)
+        return;
+    const char *slash = strchr(text, '/');
+    if (text[6] >= '0' && text[6] <= '9')
+        *first = strtoll(text + 6, NULL, 10);
+    if (slash != NULL && slash[1] >= '0' && slash[1] <= '9')
+        *size = strtoll(slash + 1, NULL, 10);
+}
+
+static int open_sink(struct sink *sink, const struct weft_http_reply *r)
+{
+    int64_t first, size;
+    if (config.output == NULL) {
+        sink->file = stdout;
+        sink->from = 0;
+        return CLI_GO_ON;
+    }
+    read_content_range(weft_http_reply_field(r, "Content-Range"), &first, &size);
+    bool goes_on = sink->from > 0 && weft_http_reply_status(r) == 206;
+    if (goes_on && first != sink->from)
+        return cli_failed(verb.name, "asked for bytes from %lld on, and the server sends from %lld",
+                          (long long)sink->from, (long long)first);
+    sink->from = goes_on ? sink->from : 0;
+    sink->file = fopen(config.output, goes_on ? "ab" : "wb");
+    if (sink->file == NULL)
+        return cli_failed(verb.name, "cannot write '%s': %s", config.output, strerror(errno));
+    return CLI_GO_ON;
+}
+
+static int copy(struct weft_http_reply *r, struct sink *sink, struct progress *bar, weft_deadline d)
+{
+    static char buf[PIECE];
+    ssize_t n;
+    while ((n = weft_http_reply_read(r, buf, sizeof buf, d)) > 0) {
+        if (fwrite(buf, 1, (size_t)n, sink->file) != (size_t)n)
+            return cli_failed(verb.name, "cannot write '%s': %s",
+                              config.output != NULL ? config.output : "standard output",
+                              strerror(errno));
+        progress_add(bar, (uint64_t)n);
+    }
+    return n < 0 ? cli_failed_code(verb.name, (int)n, "the transfer broke off") : CLI_OK;
+}
+
+static int close_sink(struct sink *sink)
+{
+    if (sink->file == NULL || sink->file == stdout)
+        return CLI_OK;
+    if (fclose(sink->file) != 0)
+        return cli_failed(verb.name, "cannot write '%s': %s", config.output, strerror(errno));
+    return CLI_OK;
+}
+
+/* --- The reply -------------------------------------------------------------------------------- */
+
+static void print_head(const struct weft_http_reply *r)
+{
+    size_t n;
+    int version = weft_http_reply_version(r);
+    const struct weft_http_field *f = weft_http_reply_fields(r, &n);
+    printf("HTTP/%d%s%.0d %d %s\n", version / 10, version >= 20 ? "" : ".",
+           version >= 20 ? 0 : version % 10, weft_http_reply_status(r),
+           weft_http_reason(weft_http_reply_status(r)));
+    for (size_t i = 0; i < n; i++)
+        printf("%s: %s\n", f[i].name, f[i].value);
+}
+
+/* What is there is all there is: the server's answer to a range behind the end. */
+static bool is_complete(const struct weft_http_reply *r, int64_t there)
+{
+    int64_t first, size;
+    read_content_range(weft_http_reply_field(r, "Content-Range"), &first, &size);
+    return weft_http_reply_status(r) == 416 && there > 0 && size == there;
+}
+
+static int take(struct weft_http_reply *r, int64_t there, weft_deadline d)
+{
+    int status = weft_http_reply_status(r);
+    struct sink sink = {.from = there};
+    struct progress bar;
+    if (config.head) {
+        print_head(r);
+        return status >= 400 ? CLI_FAILED : CLI_OK;
+    }
+    if (is_complete(r, there))
+        return CLI_OK;
+    if (status >= 400 && config.output != NULL)
+        return cli_failed(verb.name, "%s: %d %s", weft_http_reply_url(r), status,
+                          weft_http_reason(status));
+    int res = open_sink(&sink, r);
+    if (res != CLI_GO_ON)
+        return res;
+    bool encoded = weft_http_reply_field(r, "Content-Encoding") != NULL;
+    progress_open(&bar, !config.quiet && !config.verbose && config.output != NULL,
+                  (uint64_t)sink.from, encoded ? -1 : weft_http_reply_length(r));
+    res = copy(r, &sink, &bar, d);
+    progress_close(&bar);
+    int closed = close_sink(&sink);
+    if (res == CLI_OK && status >= 400)
+        res = cli_failed(verb.name, "%s: %d %s", weft_http_reply_url(r), status,
+                         weft_http_reason(status));
+    return res != CLI_OK ? res : closed;
+}
+
+static int ask(struct weft_http_client *c, struct weft_http_call *call, weft_deadline d)
+{
+    struct weft_http_field fields[HEADERS_MAX + 1];
+    struct weft_http_reply *r;
+    char range[40];
+    int64_t there = size_there();
+    call->fields = fields;
+    for (size_t i = 0; i < config.headers.n; i++) {
+        int res = split_header(config.header_texts[i], &fields[i]);
+        if (res != CLI_GO_ON)
+            return res;
+    }
+    call->n_fields = config.headers.n;
+    if (there > 0) {
+        snprintf(range, sizeof range, "bytes=%lld-", (long long)there);
+        fields[call->n_fields++] = (struct weft_http_field){.name = "Range", .value = range};
+    }
+    int err = weft_http_fetch(c, call, &r, d);
+    if (err == WEFT_EURL)
+        return cli_usage_error(verb.name, "%s: %s", call->url, weft_error_detail());
+    if (err < 0)
+        return cli_failed_code(verb.name, err, "%s", call->url);
+    int res = take(r, there, d);
+    weft_http_reply_close(&r);
+    return res;
+}
+
+static int check_options(void)
+{
+    if (config.data != NULL && config.data_file != NULL)
+        return cli_usage_error(verb.name, "--data and --data-file exclude each other");
+    if (config.resume && config.output == NULL)
+        return cli_usage_error(verb.name, "--resume needs --output");
+    if (config.head && (config.data != NULL || config.data_file != NULL))
+        return cli_usage_error(verb.name, "--head sends no body");
+    return CLI_GO_ON;
+}
+
+static int run(const char *url, weft_deadline d)
+{
+    struct weft_http_client *c = NULL;
+    struct weft_tls *tls = NULL;
+    int fd = -1;
+    struct weft_http_call call = {.url = url,
+                                  .method = config.head ? "HEAD" : config.method,
+                                  .no_redirects = config.no_redirects,
+                                  .trace = config.verbose ? trace : NULL};
+    int res = CLI_GO_ON;
+    if (config.data_file != NULL)
+        res = open_data_file(&call, &fd);
+    if (config.data != NULL) {
+        call.body = config.data;
+        call.body_len = strlen(config.data);
+    }
+    struct weft_tls_options to = {.ca = config.ca,
+                                  .insecure_no_verify = config.insecure,
+                                  .alpn = config.http1 ? "http/1.1" : NULL};
+    int err = res != CLI_GO_ON ? 0 : weft_tls_open(&tls, &to);
+    struct weft_http_client_options co = {
+        .tls = tls, .proxy = config.proxy, .no_http2 = config.http1};
+    if (res == CLI_GO_ON && err == 0)
+        err = weft_http_client_open(&c, &co);
+    if (err < 0)
+        res = cli_failed_code(verb.name, err, "cannot begin");
+    else if (res == CLI_GO_ON)
+        res = ask(c, &call, d);
+    weft_http_client_close(&c);
+    weft_tls_close(&tls);
+    if (fd >= 0)
+        close(fd);
+    return res;
+}
+
+int get_main(int argc, char **argv)
+{
+    const char *url;
+    int res = cli_parse(&verb, argc, argv, &url);
+    if (res == CLI_GO_ON)
+        res = check_options();
+    return res == CLI_GO_ON ? run(url, weft_after_ms((int64_t)(config.timeout_s * 1000))) : res;
+}
