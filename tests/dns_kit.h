@@ -155,6 +155,12 @@ static inline void wild_records(struct wild_reply *r, const char *name, unsigned
     if (wild_is(name, "loop")) {
         wild_rr(r, 0xc00c, 5, 300, "\xc0\x0c", 2);
         r->bytes[7]++;
+    } else if (strstr(name, "-near.") != NULL && type == 1) {
+        for (unsigned i = 0; i < (wild_is(name, "many") ? 100 : 1); i++, r->bytes[7]++)
+            wild_rr(r, 0xc00c, type, ttl, (unsigned char[]){127, 0, 0, (unsigned char)(i + 1)}, 4);
+    } else if (strstr(name, "-near.") != NULL && type == 28) {
+        wild_rr(r, 0xc00c, type, ttl, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16);
+        r->bytes[7]++;
     } else if (type == 1 || type == 28) {
         if (wild_is(name, type == 1 ? "v6" : "v4"))
             wild_soa(r, 1);
@@ -175,7 +181,8 @@ static inline void wild_answer(struct wild_reply *r, const unsigned char *q, siz
     wild_put(r, q, end + 4);
     memcpy(r->bytes + 2, "\x81\x80\0\1\0\0\0\0\0\0", 10);
     bool gone = strstr(name, ".gone.test") != NULL;
-    if ((wild_is(name, "silent") && !gone) || (wild_is(name, "sixless") && type == 28)) {
+    if ((wild_is(name, "silent") && !gone) || (wild_is(name, "sixless") && type == 28) ||
+        (wild_is(name, "fourless") && type == 1)) {
         r->len = 0;
         return;
     }

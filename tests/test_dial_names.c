@@ -128,6 +128,156 @@ static int is_canceled(void *arg)
     return 0;
 }
 
+/* --- Races ------------------------------------------------------------------------------------ */
+
+/* A listener whose queue is full: who connects to it gets no answer. */
+struct dead {
+    struct weft_listener *l;
+    int fds[8], n, port;
+};
+
+static struct dead dead_at(const char *host, int port)
+{
+    struct dead d = {.port = port};
+    struct weft_listen_options o = {.backlog = 1};
+    struct weft_endpoint e;
+    char at[WEFT_ENDPOINT_MAX];
+    (void)snprintf(at, sizeof at, "tcp://%s:%d", host, port);
+    CHECK_EQ(weft_listen(&d.l, at, &o), 0);
+    CHECK_EQ(weft_endpoint_parse(&e, at), 0);
+    for (d.n = 0; d.n < 8; d.n++) {
+        d.fds[d.n] = socket(e.address.sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        CHECK(d.fds[d.n] >= 0);
+        (void)connect(d.fds[d.n], (struct sockaddr *)&e.address.sa, e.address.len);
+    }
+    return d;
+}
+
+static void dead_close(struct dead *d)
+{
+    while (d->n > 0)
+        close(d->fds[--d->n]);
+    weft_listener_close(&d->l);
+}
+
+/* A port that is free for both families. */
+static struct target both_free(void)
+{
+    for (;;) {
+        struct target t = listen_at("tcp://127.0.0.1:0");
+        struct weft_listener *six = NULL;
+        char at[64];
+        (void)snprintf(at, sizeof at, "tcp://[::1]:%d", t.port);
+        if (weft_listen(&six, at, NULL) == 0) {
+            weft_listener_close(&six);
+            return t;
+        }
+        weft_listener_close(&t.l);
+    }
+}
+
+static int64_t ms_since(int64_t began_ns)
+{
+    return (weft_now_ns() - began_ns) / 1000000;
+}
+
+/* IPv6 goes first and gets no answer; IPv4 is tried after the delay, and wins. */
+static int dead_family(void *arg)
+{
+    struct target four = both_free();
+    struct dead six = dead_at("[::1]", four.port);
+    struct weft_stream *s = NULL;
+    (void)arg;
+    use_real();
+    int64_t began = weft_now_ns();
+    arrives("localhost", four.port, "127.0.0.1", NULL);
+    CHECK(ms_since(began) >= 250);
+    struct weft_dial_options o = {.attempt_delay_ms = 20};
+    began = weft_now_ns();
+    arrives("localhost", four.port, "127.0.0.1", &o);
+    CHECK(ms_since(began) >= 20 && (KIT_SLOW || ms_since(began) < 250));
+    o.attempt_delay_ms = 9;
+    CHECK_EQ(dial(&s, "localhost", four.port, &o, DNS_SOON), -EINVAL);
+    o = (struct weft_dial_options){.family = AF_INET6};
+    CHECK_EQ(dial(&s, "localhost", four.port, &o, weft_after_ms(20)), -ETIMEDOUT);
+    weft_listener_close(&four.l);
+    /* Refused by one, no answer from the other: the whole time is waited for. */
+    o = (struct weft_dial_options){.attempt_delay_ms = 10};
+    CHECK_EQ(dial(&s, "localhost", six.port, &o, weft_after_ms(100)), -ETIMEDOUT);
+    dns_detail_has("[::1] no answer, 127.0.0.1 ECONNREFUSED");
+    dead_close(&six);
+    CHECK_EQ(dial(&s, "localhost", six.port, NULL, DNS_SOON), -ECONNREFUSED);
+    dns_detail_has("[::1] ECONNREFUSED, 127.0.0.1 ECONNREFUSED");
+    CHECK(s == NULL);
+    return 0;
+}
+
+/* One family's answer does not come: the other one is used, IPv4 after a moment's patience. */
+static int half_an_answer(void *arg)
+{
+    struct target four = listen_at("tcp://127.0.0.1:0"), six = listen_at("tcp://[::1]:0");
+    struct weft_stream *s = NULL;
+    (void)arg;
+    wild_use(NULL);
+    int64_t began = weft_now_ns();
+    arrives("sixless-near.test", four.port, "127.0.0.1", NULL);
+    CHECK(ms_since(began) >= 50 && ms_since(began) < 15000);
+    arrives("fourless-near.test", six.port, "[::1]", NULL);
+    /* From the cache: only the answer that there is. */
+    arrives("fourless-near.test", six.port, "[::1]", NULL);
+    /* It is refused, and there may be more addresses yet. */
+    CHECK_EQ(dial(&s, "fourless-near.test", four.port, NULL, weft_after_ms(100)), -ETIMEDOUT);
+    dns_detail_has("[::1] ECONNREFUSED");
+    /* Both answers come. */
+    arrives("dual-near.test", four.port, "127.0.0.1", NULL);
+    CHECK(s == NULL);
+    weft_listener_close(&four.l);
+    weft_listener_close(&six.l);
+    return 0;
+}
+
+static int dials_dead(void *arg)
+{
+    struct weft_stream *s = NULL;
+    struct weft_dial_options o = {.attempt_delay_ms = 10};
+    CHECK_EQ(dial(&s, "localhost", *(int *)arg, &o, WEFT_NEVER), -ECANCELED);
+    CHECK(s == NULL);
+    return 0;
+}
+
+static int race_is_canceled(void *arg)
+{
+    struct target four = both_free();
+    int port = four.port;
+    (void)arg;
+    weft_listener_close(&four.l);
+    struct dead d4 = dead_at("127.0.0.1", port), d6 = dead_at("[::1]", port);
+    struct weft_group *g = kit_group();
+    kit_go(g, "dials", dials_dead, &port);
+    CHECK_EQ(weft_sleep_ms(30), 0); /* both are under way by then, or it makes no difference */
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_close(&g), 0);
+    dead_close(&d4);
+    dead_close(&d6);
+    return 0;
+}
+
+/* More addresses than a detail has room for. */
+static int many_addresses(void *arg)
+{
+    struct target t = both_free();
+    struct weft_stream *s = NULL;
+    struct weft_dial_options o = {.family = AF_INET};
+    (void)arg;
+    weft_listener_close(&t.l);
+    wild_use(NULL);
+    CHECK_EQ(dial(&s, "many-near.test", t.port, &o, DNS_SOON), -ECONNREFUSED);
+    dns_detail_has("127.0.0.1 ECONNREFUSED, 127.0.0.2 ECONNREFUSED");
+    dns_detail_has(" more");
+    CHECK(s == NULL);
+    return 0;
+}
+
 /* A listener has no time to ask anybody. */
 static int serving_names(void *arg)
 {
@@ -148,11 +298,28 @@ DNS_ON_THREAD(finds_hosts)
 DNS_ON_THREAD(silent_server)
 DNS_ON_THREAD(is_canceled)
 DNS_ON_THREAD(serving_names)
+DNS_ON_THREAD(dead_family)
+DNS_ON_THREAD(half_an_answer)
+DNS_ON_THREAD(race_is_canceled)
+DNS_ON_THREAD(many_addresses)
 
 static const struct kit_case cases[] = {
-    IN_TASK(finds_hosts),   ON_THREAD(finds_hosts_thread),   IN_TASK(silent_server),
-    IN_TASK(is_canceled),   ON_THREAD(silent_server_thread), ON_THREAD(is_canceled_thread),
-    IN_TASK(serving_names), ON_THREAD(serving_names_thread),
+    IN_TASK(finds_hosts),
+    ON_THREAD(finds_hosts_thread),
+    IN_TASK(silent_server),
+    IN_TASK(is_canceled),
+    ON_THREAD(silent_server_thread),
+    ON_THREAD(is_canceled_thread),
+    IN_TASK(serving_names),
+    ON_THREAD(serving_names_thread),
+    IN_TASK(dead_family),
+    ON_THREAD(dead_family_thread),
+    IN_TASK(half_an_answer),
+    ON_THREAD(half_an_answer_thread),
+    IN_TASK(race_is_canceled),
+    ON_THREAD(race_is_canceled_thread),
+    IN_TASK(many_addresses),
+    ON_THREAD(many_addresses_thread),
 };
 
 int main(void)

@@ -22,7 +22,8 @@
  * mean, and go before them: "tcp://example.org:80?family=4&keepalive=60". In a value, blanks,
  * control characters, '&' and '%' are written %HH.
  *
- *   dialling (tcp, tls)   bind=ENDPOINT  family=4|6  keepalive=S  user-timeout=MS  nagle=on|off
+ *   dialling (tcp, tls)   bind=ENDPOINT  family=4|6  attempt-delay=MS
+ *                         keepalive=S  user-timeout=MS  nagle=on|off
  *   dialling (tls)        server-name=NAME  ca=FILE  cert=FILE  key=FILE  alpn=A,B
  *   serving (tls)         cert=FILE  key=FILE  alpn=A,B
  *

@@ -29,12 +29,13 @@ struct weft_tls; /* tls.h */
 
 /* What the endpoint says itself, in its options (address.h), goes before these. */
 struct weft_dial_options {
-    const char *bind;    /* endpoint to bind the local side to; NULL: the system chooses */
-    int family;          /* of a name's addresses: AF_INET, AF_INET6; 0: both */
-    bool no_delay_off;   /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
-    int keepalive_s;     /* > 0: TCP keep-alive after so many idle seconds */
-    int user_timeout_ms; /* > 0: TCP_USER_TIMEOUT, tcp(7) */
-    size_t write_buffer; /* bytes of joined writes that may wait; 0: 64 KiB */
+    const char *bind;     /* endpoint to bind the local side to; NULL: the system chooses */
+    int family;           /* of a name's addresses: AF_INET, AF_INET6; 0: both */
+    int attempt_delay_ms; /* a name's next address is tried after so long; 0: 250; at least 10 */
+    bool no_delay_off;    /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
+    int keepalive_s;      /* > 0: TCP keep-alive after so many idle seconds */
+    int user_timeout_ms;  /* > 0: TCP_USER_TIMEOUT, tcp(7) */
+    size_t write_buffer;  /* bytes of joined writes that may wait; 0: 64 KiB */
     /* Of tls:// endpoints, and of unix: ones that are to be secured, which these say. */
     struct weft_tls *tls;    /* NULL: the system's trust store, no certificate of one's own */
     const char *server_name; /* that the peer's certificate must have, and that the peer is told;
@@ -43,7 +44,9 @@ struct weft_dial_options {
 
 /*
  * Connects to an endpoint (o: borrowed, may be NULL): looks its name up, connects, and shakes hands
- * on tls://, all by the deadline. *ret: owned by the caller. Returns 0, -ETIMEDOUT, -ECANCELED,
+ * on tls://, all by the deadline. The addresses of a name race, families by turns (Happy Eyeballs,
+ * RFC 8305); when none connects, the error is the one that came nearest, and the detail lists what
+ * each has met. *ret: owned by the caller. Returns 0, -ETIMEDOUT, -ECANCELED,
  * -ECONNREFUSED, -ENETUNREACH and others of connect(2), WEFT_EENDPOINT, WEFT_ENAME, WEFT_ETLS and
  * WEFT_ECERTIFICATE (tls.h), -EINVAL (options that do not go together), -EMFILE, -ENOMEM, -EDEADLK.
  */

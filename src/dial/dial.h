@@ -17,6 +17,7 @@ struct weft__plan {
     struct weft__dial_how how;
     int family; /* of addresses: AF_INET, AF_INET6; 0: both */
     size_t write_buffer;
+    int attempt_delay_ms; /* between the attempts of a race */
     bool secure;
     struct weft_tls *tls;         /* counted; NULL: the system's trust store */
     char *server_name;            /* NULL: none is known */
@@ -29,6 +30,9 @@ int weft__plan_make(struct weft__plan **ret, const char *endpoint,
 void weft__plan_free(struct weft__plan *p);
 /* Carries it out in the calling flow; waits. Errors as weft_dial. */
 int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadline d);
+
+/* Says in front of an error's detail where it was met; returns the code. */
+int weft__plan_fail(const struct weft__plan *p, int err);
 
 /* A context as the options ca, cert, key and alpn of an endpoint describe it; *ret stays NULL when
  * there are none of them. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "dial/race.h"
 #include "net/address.h"
 #include "net/query.h"
 #include "tls/tls.h"
@@ -167,6 +168,13 @@ static int fill(struct weft__plan *p, const char *endpoint, const struct weft_di
     if (err == 0)
         err = plan_tls(p, o);
     p->write_buffer = o->write_buffer;
+    p->attempt_delay_ms =
+        weft__query_number(&p->to, "attempt-delay",
+                           o->attempt_delay_ms > 0 ? o->attempt_delay_ms : WEFT__RACE_ATTEMPT_MS);
+    if (err == 0 && (p->attempt_delay_ms < WEFT__RACE_ATTEMPT_MIN_MS ||
+                     p->attempt_delay_ms > WEFT__RACE_ATTEMPT_MAX_MS))
+        err = weft__fail(-EINVAL, "attempt_delay_ms %d: %d to %d can be had", p->attempt_delay_ms,
+                         WEFT__RACE_ATTEMPT_MIN_MS, WEFT__RACE_ATTEMPT_MAX_MS);
     p->how.keepalive_s = weft__query_number(&p->to, "keepalive", o->keepalive_s);
     p->how.user_timeout_ms = weft__query_number(&p->to, "user-timeout", o->user_timeout_ms);
     p->how.no_delay_off = weft__query_number(&p->to, "nagle", o->no_delay_off) != 0;

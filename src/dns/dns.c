@@ -53,7 +53,7 @@ static int wait_in_thread(struct weft__dns_lookup *k, struct weft__thread *t, we
     pthread_mutex_unlock(&t->lock);
     weft__dns_pump(k->dns);
     while (err == 0 && !k->done) {
-        err = weft__dns_thread_wait(k->dns, t, d);
+        err = weft__dns_thread_wait(k->dns, t, d, NULL, 0);
         if (err == 0)
             weft__dns_pump(k->dns);
     }
@@ -88,11 +88,10 @@ static int await(struct call *c, weft_deadline d)
     return err;
 }
 
-/* A thread keeps what it has learned, but no sockets. */
-static void end(struct call *c)
+void weft__resolve_end(struct weft__resolve *w)
 {
-    struct weft__dns *n = c->w.k.dns;
-    weft__dns_end(&c->w.k);
+    struct weft__dns *n = w->k.dns;
+    weft__dns_end(&w->k);
     if (n != NULL && n->loop == NULL) {
         weft__dns_channels_close(n);
         weft__dns_pump(n); /* what was under way has ended by that */
@@ -135,7 +134,7 @@ int weft_resolve(struct weft_addresses **ret, const char *host, int port,
         err = await(&c, d);
         if (err == 0)
             err = weft__resolve_finish(&c.w, &a);
-        end(&c);
+        weft__resolve_end(&c.w);
     }
     struct weft_address number;
     if (WEFT__UNLIKELY(weft__sim_proc != NULL) && (err == 0 || err == WEFT_ENAME) &&
@@ -241,7 +240,7 @@ static int query(struct weft_dns_answer **ret, const char *name, enum weft_dns_t
         a = weft__dns_build(r->msg, r->len, k->name, types[0], (uint32_t)age_s);
         err = a != NULL ? 0 : -ENOMEM;
     }
-    end(&c);
+    weft__resolve_end(&c.w);
     if (err == 0)
         *ret = a;
     return err;

@@ -22,6 +22,7 @@
  *  - with no look-up left, no question is under way and no operation stays in the loop.
  */
 #include <ares.h>
+#include <poll.h>
 
 #include <weft/dns.h>
 
@@ -192,6 +193,7 @@ struct weft__dns_lookup {
     struct weft__dns *dns;
     struct weft__node link;                   /* in dns->ready */
     void (*told)(struct weft__dns_lookup *k); /* by the pump; k may go in it */
+    bool early; /* to be told also when one of its types is answered, before it is done */
     struct weft__dns_ask asks[2];
     size_t n_asks, unanswered;
     size_t tried, names; /* candidates */
@@ -246,8 +248,10 @@ bool weft__dns_channel_worn(const struct weft__dns_channel *c);
 void weft__dns_channel_stop_abandoned(struct weft__dns *n);
 /* What descriptors brought at once, when operations were submitted. */
 void weft__dns_channels_ready(struct weft__dns *n);
-/* Of a thread: waits until something has come or `until` has passed; -ECANCELED ... */
-int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_deadline d);
+/* Of a thread: waits until something has come or `until` has passed; -ECANCELED ... `more` are
+ * polled, too, at most 64; n may be NULL then. */
+int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_deadline d,
+                          struct pollfd *more, size_t n_more);
 
 /* resolver.c */
 struct weft__dns *weft__dns_of_flow(struct weft__flow *f, bool open);

@@ -18,8 +18,15 @@ struct weft__resolve {
  */
 int weft__resolve_begin(struct weft__resolve *w, struct weft_addresses **ret, const char *host,
                         int port, const struct weft_resolve_options *o);
-/* When w->k is done: what it has come to. */
+/* What w->k has come to when it is done, or the addresses so far when it was told early. */
 int weft__resolve_finish(struct weft__resolve *w, struct weft_addresses **ret);
+/* The same for a failure alone, which was seen before. */
+static inline int weft__resolve_failed(const struct weft__resolve *w)
+{
+    return weft__dns_failed(&w->k);
+}
+/* Ends it, done or not. A thread keeps what it has learned, but no sockets. */
+void weft__resolve_end(struct weft__resolve *w);
 /* How long an answer takes inside a simulation. */
 int64_t weft__resolve_sim_ns(void);
 

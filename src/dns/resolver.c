@@ -346,7 +346,8 @@ static void answer(struct weft__dns_ask *a, enum weft__dns_status status, struct
         r->refs++;
     k->unanswered--;
     advance(k);
-    if (k->done)
+    bool part = k->early && k->unanswered > 0 && a->status == WEFT__DNS_OK;
+    if ((k->done || part) && !weft__node_linked(&k->link))
         weft__list_push_back(&k->dns->ready, &k->link);
 }
 

@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 #include "dns/channel.h"
 #include "sys/call.h"
 
 #define SOCKS_MAX 32 /* two for each server, and some to spare */
+#define MORE_MAX 64
 
 /* What a thread polls; returns how many. */
 static nfds_t collect(struct weft__dns *n, struct pollfd p[SOCKS_MAX], int64_t *until_ns)
@@ -57,9 +59,10 @@ static int given_up(const struct weft__thread *t, weft_deadline d)
     return now >= d.ns ? -ETIMEDOUT : 0;
 }
 
-int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_deadline d)
+int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_deadline d,
+                          struct pollfd *more, size_t n_more)
 {
-    struct pollfd p[SOCKS_MAX + 1];
+    struct pollfd p[SOCKS_MAX + MORE_MAX + 1];
     int64_t until_ns = d.ns;
     int err = given_up(t, d);
     if (err < 0)
@@ -67,7 +70,10 @@ int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_dead
     err = weft__fault();
     if (err < 0)
         return err;
-    nfds_t count = collect(n, p, &until_ns);
+    nfds_t own = n != NULL ? collect(n, p, &until_ns) : 0, count = own + n_more;
+    WEFT__ASSERT(n_more <= MORE_MAX);
+    if (n_more > 0)
+        memcpy(p + own, more, n_more * sizeof *more);
     if (t->flow.shields > 0 && t->flow.shield_ns > weft__clock_ns())
         until_ns = weft__min_i64(until_ns, t->flow.shield_ns);
     int cancel_fd = t->flow.shields > 0 && t->flow.shield_ns > weft__clock_ns() ? -1 : t->cancel_fd;
@@ -80,6 +86,9 @@ int weft__dns_thread_wait(struct weft__dns *n, struct weft__thread *t, weft_dead
         return -errno;
     if (r > 0 && p[count].revents != 0)
         return -ECANCELED;
-    come(n, p, r > 0 ? count : 0);
+    for (size_t i = 0; i < n_more; i++)
+        more[i].revents = r > 0 ? p[own + i].revents : 0;
+    if (n != NULL)
+        come(n, p, r > 0 ? own : 0);
     return 0;
 }

@@ -37,6 +37,7 @@ static const struct option {
     int min, max;
 } options[] = {
     {"alpn", TLS | UNIX | FD, DIAL | SERVE, NULL, 0, 0},
+    {"attempt-delay", TCP | TLS, DIAL, NULL, 10, 60000},
     {"bind", TCP | TLS | UNIX, DIAL, NULL, 0, 0},
     {"ca", TLS | UNIX, DIAL, NULL, 0, 0},
     {"cert", TLS | UNIX | FD, DIAL | SERVE, NULL, 0, 0},
