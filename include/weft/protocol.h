@@ -133,8 +133,9 @@ WEFT_API WEFT_MUST_CHECK int weft_looping_call_open(struct weft_looping_call **r
 WEFT_API void weft_looping_call_close(struct weft_looping_call **c);
 
 /*
- * Connects a protocol once, as a member of g: `made`, or on failure `lost` with the error, t NULL
- * and the factory's arg as conn. Neither that nor the connection's end is an error of the group.
+ * Connects a protocol once, to any endpoint that weft_dial takes, as a member of g: `made`, or on
+ * failure `lost` with the error, t NULL and the factory's arg as conn. Neither that nor the
+ * connection's end is an error of the group.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_dial(struct weft_group *g, const char *endpoint,
                                                 const struct weft_dial_options *o,
@@ -152,6 +153,8 @@ struct weft_reconnect_options {
      * NULL. */
     void (*state)(void *arg, bool connected, int error, int64_t delay_ms);
     void *state_arg;
+    const struct weft_dial_options *dial; /* borrowed during the call; NULL: none */
+    size_t queue_max; /* bytes that may wait for a connection (weft_reconnector_send); 0: 64 KiB */
 };
 struct weft_reconnector;
 /* A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g.
@@ -160,6 +163,14 @@ WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret
                                                    struct weft_group *g, const char *endpoint,
                                                    const struct weft_reconnect_options *o,
                                                    const struct weft_factory *f);
+/*
+ * Sends by the connection, or, while there is none, with the next one, behind what `made` writes
+ * and what waits already. The bytes are copied; those that a connection had when it was lost are
+ * lost with it. 0; -ENOBUFS when more than queue_max would wait, or as weft_transport_write says;
+ * WEFT_ECLOSED when there will be no further connection; -ENOMEM.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_reconnector_send(struct weft_reconnector *r, const void *buf,
+                                                   size_t len);
 /* No more attempts; a live connection goes on until it ends. */
 WEFT_API void weft_reconnector_stop(struct weft_reconnector *r);
 

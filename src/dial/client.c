@@ -3,19 +3,21 @@
  * Clients in callback mode: connect a protocol once, or again and again (Twisted's
  * ReconnectingClientFactory).
  *
- * Floor 3. Both are one state machine: connecting, connected, waiting, over. It is a member of its
- * group, and its connection is another. Invariant: at most one of operation, alarm and connection
- * is under way; `over` frees the machine from a turn of its own, with none of them.
+ * Floor 4. Both are one state machine: connecting, connected, waiting, over. It is a member of its
+ * group. What dials is a short-lived task, another member, so that a callback's client goes the
+ * same way as everyone: names, addresses, proxies, TLS. The connection is a third one. Invariant:
+ * at most one of task, alarm and connection is under way, but for the alarm by which a task tells
+ * its end; `over` frees the machine from a turn of its own, with none of them.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <weft/random.h>
 
 #include "base/alloc.h"
-#include "net/address.h"
-#include "net/dial.h"
+#include "dial/dial.h"
 #include "net/transport.h"
 #include "rt/printer.h"
 
@@ -25,6 +27,14 @@
 #define JITTER 0.2
 #define CONNECT_MS 10000
 #define STEADY_MS 1000
+#define QUEUE_MAX 65536u
+
+/* What was sent while there was no connection. */
+struct waiting {
+    struct weft__node link;
+    size_t len;
+    char data[];
+};
 
 enum state { CONNECTING, CONNECTED, WAITING, OVER };
 
@@ -33,23 +43,25 @@ struct weft_reconnector {
     struct weft__attached attached; /* freed with the group: the handle is borrowed */
     struct weft_loop *loop;
     struct weft_group *group;
-    struct weft__factory_ref *factory;    /* with `watched` around the user's protocol */
+    struct weft_factory factory;          /* with `watched` around the user's protocol */
     const struct weft_protocol *protocol; /* the user's */
     void *factory_arg;
     struct weft_protocol watched;
     struct weft_reconnect_options options;
-    struct weft__dial_how how;
-    struct weft_address to;
-    char text[WEFT_ENDPOINT_MAX];
-    struct weft__op op;
+    struct weft__plan *plan;
     struct weft__alarm alarm;
     enum state state;
-    int fd;
+    struct weft_task *task; /* that dials; NULL: none */
+    bool dialled;           /* ... and is done, with: */
+    struct weft_stream *stream;
+    int error;
+    char detail[sizeof(struct weft__detail)];
+    struct weft_stream *live; /* the connection, from made to lost */
+    struct weft__list queue;  /* struct waiting */
+    size_t queued;            /* its bytes */
     bool once;
     bool stop;
     bool canceled;
-    bool timed_out;
-    bool busy; /* op is under way */
     int retries;
     int64_t delay_ms;
     int64_t up_ns; /* when the connection was made */
@@ -109,18 +121,37 @@ static void down(struct weft_reconnector *r, int error)
 
 /* --- The user's protocol, watched ------------------------------------------------------------- */
 
+/* What has waited goes out; what does not fit behind what made has written waits on. */
+static int flush_queue(struct weft_reconnector *r, struct weft_stream *t)
+{
+    struct weft__node *node;
+    while ((node = weft__list_first(&r->queue)) != NULL) {
+        struct waiting *w = WEFT__CONTAINER_OF(node, struct waiting, link);
+        int err = weft_transport_write(t, w->data, w->len);
+        if (err < 0)
+            return err;
+        weft__list_remove(node);
+        r->queued -= w->len;
+        weft__free(w);
+    }
+    return 0;
+}
+
 static int watched_made(struct weft_stream *t, void *arg)
 {
     struct weft_reconnector *r = arg;
     r->up_ns = weft_now_ns();
+    r->live = t;
     tell(r, true, 0, 0);
-    return r->protocol->made != NULL ? r->protocol->made(t, r->factory_arg) : 0;
+    int err = r->protocol->made != NULL ? r->protocol->made(t, r->factory_arg) : 0;
+    return err < 0 ? err : flush_queue(r, t);
 }
 
 static void watched_lost(struct weft_stream *t, int error, void *conn)
 {
     struct weft__factory_ref *ref = t->shared;
     struct weft_reconnector *r = ref->factory.arg;
+    r->live = NULL;
     if (r->protocol->lost != NULL)
         r->protocol->lost(t, error, conn);
     if (r->state != CONNECTED)
@@ -137,66 +168,61 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
 
 /* --- Connecting ------------------------------------------------------------------------------- */
 
-static void failed(struct weft_reconnector *r, int error)
+static void failed(struct weft_reconnector *r, int error, const char *detail)
 {
-    if (r->fd >= 0)
-        weft__fd_close(r->loop, r->fd, false);
-    r->fd = -1;
+    (void)weft__fail(error, "%s", detail); /* for whom it is told to */
     if (r->once && r->protocol->lost != NULL)
         r->protocol->lost(NULL, error, r->factory_arg);
     down(r, error);
 }
 
-static void connected(struct weft_reconnector *r)
+/* In its own task; the alarm takes it from there, as a callback. */
+static int dial_main(void *arg)
 {
-    int fd = r->fd;
-    int err = weft__dial_settle(fd, &r->how, &r->to);
-    r->state = CONNECTED;
-    if (err == 0)
-        err = weft__transport_open(r->group, r->factory, fd, r->to.sa.ss_family, NULL, NULL, false);
-    if (err < 0) {
-        r->state = CONNECTING;
-        failed(r, err);
-        return;
-    }
-    r->fd = -1;
-}
-
-static void connect_done(struct weft__op *op)
-{
-    struct weft_reconnector *r = WEFT__CONTAINER_OF(op, struct weft_reconnector, op);
-    int res = op->res;
-    r->busy = false;
+    struct weft_reconnector *r = *(struct weft_reconnector **)arg;
+    r->error = weft__plan_dial(r->plan, &r->stream, weft_after_ms(r->options.connect_ms));
+    (void)snprintf(r->detail, sizeof r->detail, "%s", r->error < 0 ? weft_error_detail() : "");
+    r->dialled = true;
     weft__loop_alarm_del(r->loop, &r->alarm);
-    if (r->canceled || r->stop)
-        res = -ECANCELED;
-    else if (res == -ECANCELED && r->timed_out)
-        res = -ETIMEDOUT;
-    if (res < 0)
-        failed(r, res);
-    else
-        connected(r);
+    weft__loop_alarm(r->loop, &r->alarm, 0);
+    return 0;
 }
 
 static void attempt(struct weft_reconnector *r)
 {
     r->state = CONNECTING;
-    r->timed_out = false;
-    int fd = weft__dial_socket(&r->how, r->to.sa.ss_family);
-    if (fd < 0) {
-        failed(r, fd);
-        return;
+    r->dialled = false;
+    int err = weft__task_spawn(r->group,
+                               &(struct weft__spawn){.fn = dial_main,
+                                                     .arg = &r,
+                                                     .copy = sizeof r,
+                                                     .name = "dial",
+                                                     .site = r->plan->text,
+                                                     .keep_errors = true},
+                               &r->task);
+    if (err < 0)
+        failed(r, err, weft_error_text(err));
+}
+
+/* The task that dials is done. */
+static void dialled(struct weft_reconnector *r)
+{
+    int err = r->error;
+    weft_task_release(&r->task);
+    if (err == 0 && (r->canceled || r->stop))
+        err = -ECANCELED;
+    r->state = err == 0 ? CONNECTED : CONNECTING;
+    if (err == 0) {
+        err = weft_protocol_attach(r->group, &r->stream, &r->factory);
+        if (err < 0)
+            (void)snprintf(r->detail, sizeof r->detail, "%s", weft_error_detail());
     }
-    r->fd = fd;
-    r->op = (struct weft__op){.kind = WEFT__OP_CONNECT,
-                              .fd = fd,
-                              .done = connect_done,
-                              .u.connect = {(const struct sockaddr *)&r->to.sa, r->to.len}};
-    r->busy = true;
-    if (weft__sys_submit(r->loop->sys, &r->op))
-        connect_done(&r->op);
-    else
-        weft__loop_alarm(r->loop, &r->alarm, weft_after_ms(r->options.connect_ms).ns);
+    if (err == 0)
+        return;
+    if (r->stream != NULL)
+        weft__stream_end(&r->stream, true);
+    r->state = CONNECTING;
+    failed(r, err, r->detail);
 }
 
 static void leave(struct weft_reconnector *r)
@@ -216,12 +242,12 @@ static void fired(struct weft__alarm *a)
         leave(r);
         break;
     case CONNECTING:
-        if (r->busy) {
-            r->timed_out = !r->canceled && !r->stop;
-            weft__sys_cancel(r->loop->sys, &r->op);
-        } else {
+        if (r->task == NULL)
             attempt(r);
-        }
+        else if (r->dialled)
+            dialled(r);
+        else if (r->canceled || r->stop)
+            weft_task_cancel(r->task);
         break;
     case WAITING:
         if (r->canceled || r->stop)
@@ -255,7 +281,7 @@ static void tree(struct weft__member *m, struct weft__printer *p)
 {
     static const char *const names[] = {"connecting", "connected", "waiting", "over"};
     struct weft_reconnector *r = WEFT__CONTAINER_OF(m, struct weft_reconnector, member);
-    weft__print(p, "client %s, %s, %d retries", r->text, names[r->state], r->retries);
+    weft__print(p, "client %s, %s, %d retries", r->plan->text, names[r->state], r->retries);
 }
 
 static const struct weft__member_class client_class = {
@@ -271,7 +297,10 @@ static const struct weft__member_class client_class = {
 static void attached_free(struct weft__attached *a)
 {
     struct weft_reconnector *r = WEFT__CONTAINER_OF(a, struct weft_reconnector, attached);
-    weft__factory_unref(r->factory);
+    struct weft__node *node;
+    while ((node = weft__list_pop_front(&r->queue)) != NULL)
+        weft__free(WEFT__CONTAINER_OF(node, struct waiting, link));
+    weft__plan_free(r->plan);
     weft__free(r);
 }
 
@@ -290,36 +319,9 @@ static void defaults(struct weft_reconnect_options *o)
         o->connect_ms = CONNECT_MS;
     if (o->steady_ms <= 0)
         o->steady_ms = STEADY_MS;
-}
-
-static int target(struct weft_reconnector *r, const char *endpoint,
-                  const struct weft_dial_options *o)
-{
-    struct weft_endpoint e, local;
-    int err = weft_endpoint_parse(&e, endpoint);
-    if (err == 0)
-        err = weft__endpoint_here(&e);
-    if (err < 0)
-        return err;
-    if (e.kind != WEFT_ENDPOINT_TCP && e.kind != WEFT_ENDPOINT_UNIX)
-        return weft__fail(-EINVAL, "%s: only tcp:// and unix: can be dialled as streams", endpoint);
-    if (e.port == 0)
-        return weft__fail(WEFT_EENDPOINT, "%s: port 0 cannot be connected to", endpoint);
-    r->to = e.address;
-    if (o != NULL) {
-        r->how = (struct weft__dial_how){.keepalive_s = o->keepalive_s,
-                                         .user_timeout_ms = o->user_timeout_ms,
-                                         .no_delay_off = o->no_delay_off};
-    }
-    if (o != NULL && o->bind != NULL) {
-        err = weft_endpoint_parse(&local, o->bind);
-        if (err < 0)
-            return err;
-        if (local.address.sa.ss_family != e.address.sa.ss_family)
-            return weft__fail(-EINVAL, "bind %s does not go with %s", o->bind, endpoint);
-        r->how.local = local.address;
-    }
-    return weft__endpoint_plain(&e, r->text, sizeof r->text) < 0 ? -EINVAL : 0;
+    if (o->queue_max == 0)
+        o->queue_max = QUEUE_MAX;
+    o->dial = NULL; /* the caller's, and read by then */
 }
 
 static int client_open(struct weft_reconnector **ret, struct weft_group *g, const char *endpoint,
@@ -335,7 +337,6 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
         return -ENOMEM;
     r->loop = g->loop;
     r->group = g;
-    r->fd = -1;
     r->once = once;
     if (o != NULL)
         r->options = *o;
@@ -347,16 +348,15 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
     r->watched = *f->protocol;
     r->watched.made = watched_made;
     r->watched.lost = watched_lost;
-    struct weft_factory watched = *f;
-    watched.protocol = &r->watched;
-    watched.arg = r;
-    int err = target(r, endpoint, dial);
-    if (err == 0)
-        err = weft__factory_ref_new(&r->factory, &watched);
+    r->factory = *f;
+    r->factory.protocol = &r->watched;
+    r->factory.arg = r;
+    weft__list_init(&r->queue);
+    int err = weft__plan_make(&r->plan, endpoint, dial);
     if (err == 0)
         err = weft__group_enter(g, &r->member, &client_class);
     if (err < 0) {
-        weft__factory_unref(r->factory);
+        weft__plan_free(r->plan);
         weft__free(r);
         return err;
     }
@@ -381,11 +381,31 @@ int weft_protocol_dial(struct weft_group *g, const char *endpoint,
 int weft_reconnector_open(struct weft_reconnector **ret, struct weft_group *g, const char *endpoint,
                           const struct weft_reconnect_options *o, const struct weft_factory *f)
 {
-    return client_open(ret, g, endpoint, NULL, o, f, false);
+    return client_open(ret, g, endpoint, o != NULL ? o->dial : NULL, o, f, false);
 }
 
 void weft_reconnector_stop(struct weft_reconnector *r)
 {
     r->stop = true;
     poke(r);
+}
+
+int weft_reconnector_send(struct weft_reconnector *r, const void *buf, size_t len)
+{
+    if (r->state == OVER || (r->stop && r->live == NULL))
+        return WEFT_ECLOSED;
+    if (r->live != NULL && weft__list_empty(&r->queue))
+        return weft_transport_write(r->live, buf, len);
+    if (len > r->options.queue_max - r->queued)
+        return weft__fail(-ENOBUFS, "%s is not connected, and %zu bytes wait for it already",
+                          r->plan->text, r->queued);
+    struct waiting *w = weft__alloc(sizeof *w + len);
+    if (w == NULL)
+        return -ENOMEM;
+    w->link = (struct weft__node){NULL, NULL};
+    w->len = len;
+    memcpy(w->data, buf, len);
+    weft__list_push_back(&r->queue, &w->link);
+    r->queued += len;
+    return 0;
 }
