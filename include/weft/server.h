@@ -44,7 +44,9 @@ struct weft_server_options {
                               cancelled, too; 0: at once. weft_server_drain has its own deadline */
     size_t write_buffer;   /* a connection's bound for joined writes; 0: 64 KiB */
     bool v6_only;
-    int unix_mode; /* 0: 0600 */
+    bool reuse_port; /* other servers, also of other processes, may listen at the same TCP port:
+                        a successor begins before this one ends */
+    int unix_mode;   /* 0: 0600 */
     enum weft_error_policy errors;
     /* Called on the connection's loop or thread when its handler returned an error. May be NULL. */
     void (*failed)(void *arg, const struct weft_address *peer, int error);

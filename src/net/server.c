@@ -191,7 +191,7 @@ static int listen_all(struct weft_server *s)
 {
     bool tcp = weft__endpoint_is_tcp(&s->at);
     struct weft__listen o = {.backlog = s->options.backlog,
-                             .reuse_port = tcp && s->n_workers > 1,
+                             .reuse_port = tcp && (s->n_workers > 1 || s->options.reuse_port),
                              .v6_only = s->options.v6_only,
                              .unix_mode = s->options.unix_mode};
     s->spreads = s->n_workers > 1 && !tcp;

@@ -20,6 +20,7 @@
 #include "net/transport.h"
 
 struct weft__worker;
+struct weft__parking;
 
 /* The file of a bound Unix socket, so that only it is removed, and not a successor's. */
 struct weft__unix_file {
@@ -95,6 +96,8 @@ struct weft__worker {
     struct weft__member member;
     struct weft_group conns;
     struct weft__factory_ref *factory;
+    struct weft__factory_ref *parked; /* of parked connections, once there was one; park.c */
+    const struct weft__parking *parking;
     struct weft__op accept;
     struct weft__alarm retry;  /* after a back-off */
     struct weft__alarm sweep;  /* looks for idle connections */
@@ -122,12 +125,19 @@ struct weft__conn {
     struct weft__worker *worker;
     struct weft_stream *stream; /* NULL: given away or closed by the handler */
     struct weft__peer *peer;
-    struct weft__pull *pull; /* callbacks run by this flow; see pull.c */
+    struct weft__pull *pull;  /* callbacks run by this flow; see pull.c */
+    bool parked;              /* goes on without this flow, which counts nothing any more; park.c */
+    uint32_t carried;         /* a protocol's own count, kept while it was parked */
+    struct weft__split split; /* unparked: its stream is to be taken over */
 };
 
 /* --- worker.c: connections, accepting, limits ------------------------------------------------- */
 
 extern const struct weft__member_class weft__worker_class;
+/* Starts a task for a connection (c: copied). */
+int weft__worker_spawn(struct weft__worker *w, struct weft__conn *c);
+/* The time limits that the sweep looks at have changed. */
+void weft__worker_sweep_again(struct weft__worker *w);
 /* Begins to accept. */
 void weft__worker_begin(struct weft__worker *w);
 /* A place may have become free. */

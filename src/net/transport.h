@@ -92,6 +92,27 @@ void weft__transport_wake_heir(struct weft__transport *t);
 void weft__transport_later(struct weft__transport *t);
 
 /*
+ * Attach and detach in their steps, for park.c, too.
+ *
+ * attach: *s becomes a transport's, which waits for weft__transport_later; checks as of
+ * weft_protocol_attach. split: a stream for a task, with the last `unread` bytes of the delivery;
+ * it shares the descriptor until part (after which the transport ends without lost) or unsplit.
+ * take_over: what the task does before all else.
+ */
+struct weft__split {
+    struct weft_stream *stream;
+    struct weft_stream *lower;    /* the same, but of a secured connection */
+    struct weft__transport *from; /* claimed; or NULL */
+};
+int weft__transport_attach(struct weft__transport **ret, struct weft_stream **s,
+                           struct weft_group *g, struct weft__factory_ref *ref,
+                           struct weft__worker *worker, struct weft__peer *peer);
+int weft__transport_split(struct weft__transport *t, size_t unread, struct weft__split *ret);
+void weft__transport_unsplit(struct weft__split *p);
+void weft__transport_part(struct weft__transport *t, struct weft__split *p);
+void weft__transport_take_over(struct weft__split *p);
+
+/*
  * Starts callbacks on a connected descriptor: a member of g, its `made` called at once when now,
  * else in the next turn. On failure fd is the caller's.
  */

@@ -123,12 +123,11 @@ int weft__transport_open(struct weft_group *g, struct weft__factory_ref *ref, in
     return 0;
 }
 
-int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
-                         const struct weft_factory *f)
+int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp,
+                           struct weft_group *g, struct weft__factory_ref *ref,
+                           struct weft__worker *worker, struct weft__peer *peer)
 {
-    struct weft_stream *s = *ret, *lower = s;
-    struct weft__factory_ref *ref = NULL;
-    struct weft__transport *t = NULL;
+    struct weft_stream *s = *sp, *lower = s;
     if (s->cls->filter != NULL)
         lower = s->cls->filter->lower(s);
     if (s->loop == NULL || s->loop != g->loop || s->loop != weft_loop_current())
@@ -137,17 +136,15 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
         return weft__fail(-EOPNOTSUPP, "only a stream with a descriptor can run a protocol");
     if (s->proto != NULL || s->reader != NULL || s->writer != NULL)
         return weft__fail(-EBUSY, "someone reads or writes the stream");
-    int err = weft__factory_ref_new(&ref, f);
-    if (err < 0)
-        return err;
-    t = transport_new(ref);
-    err = t == NULL || (s != lower && weft__transport_extra(t) == NULL) ? -ENOMEM : 0;
+    struct weft__transport *t = transport_new(ref);
+    if (t == NULL)
+        return -ENOMEM;
+    bool extra = s != lower || peer != NULL;
+    int err = extra && weft__transport_extra(t) == NULL ? -ENOMEM : 0;
     if (err == 0)
         err = weft__group_enter(g, &t->member, &weft__transport_class);
     if (err < 0) {
-        weft__factory_unref(ref);
-        if (t != NULL)
-            transport_discard(t, ref);
+        transport_discard(t, ref);
         return err;
     }
     if (s->conn != NULL) {
@@ -164,17 +161,32 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
     t->s.proto = t;
     t->s.user = NULL;
     t->s.shared = ref;
-    t->s.worker = NULL;
+    t->s.worker = worker;
     t->s.reason = 0;
     t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
+    if (peer != NULL)
+        t->extra->peer = peer;
     if (s != lower)
         weft__transport_adopt(t, s);
-    ref->refs--; /* the transport holds the only one */
     weft__free(lower);
-    *ret = NULL;
-    weft__transport_later(t);
+    *sp = NULL;
+    *ret = t;
     return 0;
+}
+
+int weft_protocol_attach(struct weft_group *g, struct weft_stream **s, const struct weft_factory *f)
+{
+    struct weft__factory_ref *ref = NULL;
+    struct weft__transport *t = NULL;
+    int err = weft__factory_ref_new(&ref, f);
+    if (err < 0)
+        return err;
+    err = weft__transport_attach(&t, s, g, ref, NULL, NULL);
+    weft__factory_unref(ref); /* the transport has its own */
+    if (err == 0)
+        weft__transport_later(t);
+    return err;
 }
 
 /* --- Detach: a connection goes on in a task --------------------------------------------------- */
@@ -185,9 +197,7 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **ret,
  * waited for that and taken over what came.
  */
 struct detached {
-    struct weft_stream *stream;
-    struct weft_stream *lower;    /* the same, but of a secured connection */
-    struct weft__transport *from; /* claimed; or NULL */
+    struct weft__split split;
     int (*handler)(struct weft_stream *s, void *arg);
     void *arg;
 };
@@ -275,8 +285,12 @@ void weft__transport_wake_heir(struct weft__transport *t)
 }
 
 /* Waits until the claimed connection is at rest, takes what it has, and gives it up. */
-static void take_over(struct weft_stream *s, struct weft__transport *t)
+void weft__transport_take_over(struct weft__split *p)
 {
+    struct weft_stream *s = p->lower;
+    struct weft__transport *t = p->from;
+    if (t == NULL)
+        return;
     while (t->s.busy) {
         struct weft__wait w; /* not to be cut short: the kernel may write to its buffers */
         weft__wait_init(&w, "detach", s->fd, NULL);
@@ -304,11 +318,10 @@ static void take_over(struct weft_stream *s, struct weft__transport *t)
 static int detached_main(void *arg)
 {
     struct detached *d = arg;
-    if (d->from != NULL)
-        take_over(d->lower, d->from);
-    struct weft__conn c = {.stream = d->stream};
-    d->stream->conn = &c; /* so that the handler may close or give the stream away */
-    int err = d->handler(d->stream, d->arg);
+    weft__transport_take_over(&d->split);
+    struct weft__conn c = {.stream = d->split.stream};
+    c.stream->conn = &c; /* so that the handler may close or give the stream away */
+    int err = d->handler(c.stream, d->arg);
     if (c.stream == NULL)
         return err;
     if (err < 0) {
@@ -318,10 +331,8 @@ static int detached_main(void *arg)
     return weft_close(&c.stream, weft_after_s(60));
 }
 
-int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t unread,
-                         int (*handler)(struct weft_stream *s, void *arg), void *arg)
+int weft__transport_split(struct weft__transport *t, size_t unread, struct weft__split *ret)
 {
-    struct weft__transport *t = weft__transport_of(ts);
     struct weft__rbuf *rb = t->s.in;
     if (!t->s.inside || (t->s.busy && !t->s.delivering && !t->s.secured))
         return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
@@ -349,33 +360,51 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
         weft__free(s);
         return -ENOMEM;
     }
-    struct detached d = {.stream = top,
-                         .lower = s,
-                         .from = t->s.delivering || t->s.secured ? t : NULL,
-                         .handler = handler,
-                         .arg = arg};
-    int err = weft__task_spawn(g,
-                               &(struct weft__spawn){.fn = detached_main,
-                                                     .arg = &d,
-                                                     .copy = sizeof d,
-                                                     .name = "detached",
-                                                     .site = "weft_protocol_detach"},
-                               NULL);
-    if (err < 0) {
-        if (top->in != NULL)
-            weft__rbuf_release(s->loop, top->in);
-        top->in = NULL;
-        weft__free(s);
-        return err;
-    }
-    weft__out_move(s);
-    if (top != s)
-        weft__transport_disown(t, s);
+    *ret = (struct weft__split){
+        .stream = top, .lower = s, .from = t->s.delivering || t->s.secured ? t : NULL};
+    return 0;
+}
+
+void weft__transport_unsplit(struct weft__split *p)
+{
+    if (p->stream->in != NULL)
+        weft__rbuf_release(p->lower->loop, p->stream->in);
+    p->stream->in = NULL;
+    weft__free(p->lower);
+}
+
+void weft__transport_part(struct weft__transport *t, struct weft__split *p)
+{
+    weft__out_move(p->lower);
+    if (p->stream != p->lower)
+        weft__transport_disown(t, p->lower);
     t->s.out = NULL;
     t->s.fd = -1;
     t->s.label = NULL;
     t->s.detached = true;
-    t->s.claimed = d.from != NULL;
+    t->s.claimed = p->from != NULL;
     t->s.user = NULL; /* from now on, the wait of the task that has claimed it */
+}
+
+int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t unread,
+                         int (*handler)(struct weft_stream *s, void *arg), void *arg)
+{
+    struct weft__transport *t = weft__transport_of(ts);
+    struct detached d = {.handler = handler, .arg = arg};
+    int err = weft__transport_split(t, unread, &d.split);
+    if (err < 0)
+        return err;
+    err = weft__task_spawn(g,
+                           &(struct weft__spawn){.fn = detached_main,
+                                                 .arg = &d,
+                                                 .copy = sizeof d,
+                                                 .name = "detached",
+                                                 .site = "weft_protocol_detach"},
+                           NULL);
+    if (err < 0) {
+        weft__transport_unsplit(&d.split);
+        return err;
+    }
+    weft__transport_part(t, &d.split);
     return 0;
 }

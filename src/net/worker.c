@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "net/address.h"
+#include "net/park.h"
 #include "net/server.h"
 #include "sys/call.h"
 
@@ -76,10 +77,12 @@ void weft__conn_serve(struct weft__conn *c)
 {
     struct weft_server *s = c->worker->server;
     struct weft_address address = {0};
-    int err = prologue(c);
+    int err = c->split.stream == NULL ? prologue(c) : 0;
     bool begun = err == 0, timed_out = !begun && err == -ETIMEDOUT;
     if (begun)
         err = s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
+    if (c->parked)
+        return;
     if (c->stream != NULL) {
         timed_out = timed_out || c->stream->timed_out;
         if (err < 0 && s->options.failed != NULL)
@@ -113,10 +116,25 @@ static int conn_main(void *arg)
 {
     struct weft__conn *c = arg;
     struct weft__worker *w = c->worker;
+    if (c->split.stream != NULL)
+        weft__transport_take_over(&c->split);
     c->stream->conn = c;
     weft__conn_serve(c);
     weft__worker_resume(w); /* a descriptor and a place have become free */
     return 0;
+}
+
+int weft__worker_spawn(struct weft__worker *w, struct weft__conn *c)
+{
+    return weft__task_spawn(&w->conns,
+                            &(struct weft__spawn){.fn = conn_main,
+                                                  .arg = c,
+                                                  .copy = sizeof *c,
+                                                  .name = "connection",
+                                                  .site = w->server->endpoint,
+                                                  .note = weft__tree_conn_note,
+                                                  .keep_errors = true},
+                            NULL);
 }
 
 static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
@@ -128,15 +146,7 @@ static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
         return err;
     c.stream->counters = &w->counters;
     c.stream->drained = true; /* its first bytes are seldom there yet */
-    err = weft__task_spawn(&w->conns,
-                           &(struct weft__spawn){.fn = conn_main,
-                                                 .arg = &c,
-                                                 .copy = sizeof c,
-                                                 .name = "connection",
-                                                 .site = s->endpoint,
-                                                 .note = weft__tree_conn_note,
-                                                 .keep_errors = true},
-                           NULL);
+    err = weft__worker_spawn(w, &c);
     if (err < 0) {
         c.stream->fd = -1;
         weft__stream_free(c.stream, false);
@@ -365,7 +375,8 @@ static void arm_sweep(struct weft__worker *w)
 {
     const struct weft_server_options *o = &w->server->options;
     int64_t shortest = INT64_MAX;
-    const int64_t limits[] = {o->first_byte_ms, o->idle_ms, o->write_ms};
+    const int64_t limits[] = {o->first_byte_ms, o->idle_ms, o->write_ms,
+                              w->parking != NULL ? w->parking->idle_ms : 0};
     for (size_t i = 0; i < WEFT__ARRAY_LEN(limits); i++)
         if (limits[i] > 0)
             shortest = weft__min_i64(shortest, limits[i]);
@@ -374,6 +385,27 @@ static void arm_sweep(struct weft__worker *w)
     w->sweep.fn = sweep;
     weft__loop_alarm(w->loop, &w->sweep,
                      w->loop->now_ns + weft__max_i64(shortest / 8, SWEEP_MIN_MS) * 1000000);
+}
+
+#define PARK_LOOK_NS INT64_C(50000000)
+
+/* Parked connections, in a drain: what has just been busy is looked at again. */
+static bool drain_parked(struct weft__worker *w)
+{
+    if (weft__park_drain(w))
+        return false;
+    weft__loop_alarm_del(w->loop, &w->sweep);
+    weft__loop_alarm(w->loop, &w->sweep, w->loop->now_ns + PARK_LOOK_NS);
+    return true;
+}
+
+void weft__worker_sweep_again(struct weft__worker *w)
+{
+    w->sweep.fn = sweep;
+    if (w->stopping && drain_parked(w))
+        return;
+    weft__loop_alarm_del(w->loop, &w->sweep);
+    arm_sweep(w);
 }
 
 static void sweep(struct weft__alarm *a)
@@ -388,8 +420,12 @@ static void sweep(struct weft__alarm *a)
         bool writing = s->out != NULL || (s->proto == NULL && s->writer != NULL);
         if (expired(o, s, writing, now))
             expire(s);
+        else if (weft__is_parked(w, s) && s->out == NULL &&
+                 over(now, s->active_ms, w->parking->idle_ms))
+            weft_transport_close(s);
     }
-    arm_sweep(w);
+    if (!w->stopping || !drain_parked(w))
+        arm_sweep(w);
 }
 
 /* --- Begin and end of accepting --------------------------------------------------------------- */

@@ -34,7 +34,8 @@ static void leave(struct weft__run *r)
     weft__loop_alarm_del(w->loop, &w->late);
     weft__group_fini(&w->conns);
     weft__factory_unref(w->factory);
-    w->factory = NULL;
+    weft__factory_unref(w->parked);
+    w->factory = w->parked = NULL;
     weft__list_remove(&w->member.link);
     weft__server_worker_gone(w);
     m.link = (struct weft__node){NULL, NULL};
@@ -119,6 +120,7 @@ void weft__worker_drain(struct weft__worker *w, int64_t until_ns)
         return;
     w->stopping = true;
     atomic_store(&w->server->draining, true);
+    weft__worker_sweep_again(w);
     if (!w->accepting)
         weft__worker_stopped(w);
     else if (!w->pausing) {
