@@ -82,6 +82,7 @@ const char *cli_thousands(uint64_t n, char *buf);
 /* The verbs. Each takes its own argv, with its name as argv[0], and returns the exit status. */
 int up_main(int argc, char **argv);
 int echo_main(int argc, char **argv);
+int serve_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int tree_main(int argc, char **argv);
 int get_main(int argc, char **argv);

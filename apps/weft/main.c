@@ -21,6 +21,7 @@ static const struct {
 } verbs[] = {
     {"up", up_main, "run a node: the echo service over TCP, UDP and a Unix socket"},
     {"echo", echo_main, "serve echo at one endpoint, in the model of your choice"},
+    {"serve", serve_main, "serve the files of a directory over HTTP"},
     {"load", load_main, "put an echo server under load and measure it"},
     {"get", get_main, "fetch what is at a URL"},
     {"tree", tree_main, "show the tasks and connections of a running process"},

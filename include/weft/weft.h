@@ -12,6 +12,7 @@
 #include <weft/group.h>
 #include <weft/http.h>
 #include <weft/http_client.h>
+#include <weft/http_server.h>
 #include <weft/listener.h>
 #include <weft/log.h>
 #include <weft/offload.h>

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a request's head to the end of its response: routing, middleware, handlers, and what they
+ * return.
+ *
+ * Floor 5. Invariant: when weft__http_dispatch returns 0 the response has been sent whole; when it
+ * returns an error, it has begun and cannot be completed.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "http/exchange.h"
+#include "http/site.h"
+
+void weft__http_exchange_reset(struct weft__http_exchange *x)
+{
+    struct weft_http_request *q = &x->q;
+    struct weft_http_response *r = &x->r;
+    q->routed = false;
+    q->stage = 0;
+    q->path_text = q->query_text = q->target_text = q->id = q->method_text = NULL;
+    q->peer_text = NULL;
+    q->has_form = false;
+    q->notes = NULL;
+    q->multipart = NULL;
+    q->match.route = NULL;
+    q->match.n_params = 0;
+    memset(r, 0, sizeof *r);
+    r->status = 200;
+    r->length = -1;
+    x->upgraded = false;
+}
+
+void weft__http_exchange_done(struct weft__http_exchange *x)
+{
+    if (WEFT__UNLIKELY(x->q.multipart != NULL)) {
+        weft__http_multipart_free(x->q.multipart);
+        x->q.multipart = NULL;
+    }
+    if (WEFT__UNLIKELY(x->r.coder != NULL)) {
+        weft__http_coder_free(x->r.coder);
+        x->r.coder = NULL;
+    }
+    weft__arena_reset(&x->arena);
+}
+
+/* --- Routing ---------------------------------------------------------------------------------- */
+
+bool weft__http_route_request(struct weft__http_exchange *x)
+{
+    const struct weft_http_options *o = &x->site->conf->o;
+    struct weft_http_request *q = &x->q;
+    struct weft__slice path = weft__http_slice(q->base, q->head.path);
+    q->routed = true;
+    x->body_max = o->body_max;
+    x->stream_max = o->stream_max;
+    if (path.len == 0 || path.at[0] != '/') {
+        q->path.n = 0;
+        q->match.any_path = false;
+        q->match.allow = 0;
+        if (q->head.form != WEFT__HTTP1_ABSOLUTE)
+            return true; /* OPTIONS * and CONNECT have no path */
+        path = weft__slice_text("/");
+    }
+    if (weft__http_path_split(&q->path, path, &x->arena) < 0)
+        return false;
+    weft__router_match(&x->site->conf->app->router, &q->path, (enum weft_http_method)q->head.method,
+                       weft__http_slice(q->base, q->head.method_name), &q->match);
+    const struct weft__route *route = q->match.route;
+    if (route != NULL && route->options.body_max > 0)
+        x->body_max = route->options.body_max;
+    if (route != NULL && route->options.stream_max > 0)
+        x->stream_max = route->options.stream_max;
+    x->arena.max = WEFT__HTTP_ARENA_BASE + 3 * x->body_max;
+    return true;
+}
+
+/* The methods that a path has routes for, as a value of Allow (RFC 9110 section 10.2.1). */
+static const char *allowed(uint32_t allow, char buf[96])
+{
+    static const enum weft_http_method all[] = {
+        WEFT_HTTP_GET,    WEFT_HTTP_HEAD,    WEFT_HTTP_POST,  WEFT_HTTP_PUT,
+        WEFT_HTTP_DELETE, WEFT_HTTP_OPTIONS, WEFT_HTTP_PATCH,
+    };
+    struct weft__writer w = weft__writer_of(buf, 95);
+    if ((allow >> WEFT_HTTP_GET & 1) != 0)
+        allow |= 1u << WEFT_HTTP_HEAD;
+    allow |= 1u << WEFT_HTTP_OPTIONS;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(all); i++) {
+        if ((allow >> all[i] & 1) == 0)
+            continue;
+        if (w.pos > 0)
+            weft__writer_text(&w, ", ");
+        weft__writer_text(&w, weft_http_method_name(all[i]));
+    }
+    buf[w.pos] = '\0';
+    return buf;
+}
+
+/* No route: 404, 405, 501, or OPTIONS answered for the handlers. */
+static int answer_without_route(struct weft_http_request *q, struct weft_http_response *r)
+{
+    char allow[96];
+    enum weft_http_method method = weft_http_method(q);
+    if (q->head.form == WEFT__HTTP1_ASTERISK) /* of the server as a whole */
+        return weft_http_send(r, 204, NULL, NULL, 0);
+    if (method == WEFT_HTTP_CONNECT)
+        return weft_http_error(r, 501, "this server is no proxy");
+    if (!q->match.any_path)
+        return weft_http_error(r, 404, "nothing is served at this path");
+    int err = weft_http_set(r, "Allow", allowed(q->match.allow, allow));
+    if (err < 0)
+        return err;
+    if (method == WEFT_HTTP_OPTIONS)
+        return weft_http_send(r, 204, NULL, NULL, 0);
+    if (method == WEFT_HTTP_OTHER)
+        return weft_http_error(r, 501, "this method is not known here");
+    return weft_http_error(r, 405, "this path does not take that method");
+}
+
+/* --- Middleware ------------------------------------------------------------------------------- */
+
+static bool covers(const struct weft__http_middleware *m, struct weft_http_request *q)
+{
+    if (m->prefix_len == 0)
+        return true;
+    const char *path = weft_http_path(q);
+    return path != NULL && strncmp(path, m->prefix, m->prefix_len) == 0 &&
+           (path[m->prefix_len] == '\0' || path[m->prefix_len] == '/');
+}
+
+int weft_http_next(struct weft_http_request *q, struct weft_http_response *r)
+{
+    struct weft__http_exchange *x = weft__http_of_q(q);
+    const struct weft_http_app *app = x->site->conf->app;
+    while (q->stage < app->n_middleware) {
+        const struct weft__http_middleware *m = &app->middleware[q->stage++];
+        if (covers(m, q))
+            return m->fn(q, r, m->arg);
+    }
+    const struct weft__route *route = q->match.route;
+    return route != NULL ? route->handler(q, r, route->arg) : answer_without_route(q, r);
+}
+
+/* --- Results ---------------------------------------------------------------------------------- */
+
+/* The status for what a handler failed with before it answered. */
+static int status_for(int err)
+{
+    switch (err) {
+    case -EMSGSIZE:
+        return 413;
+    case WEFT_EPROTOCOL:
+    case WEFT_EEOF:
+        return 400;
+    case -ETIMEDOUT:
+        return 408;
+    case WEFT_EDRAINING:
+        return 503;
+    default:
+        return 500;
+    }
+}
+
+static bool is_status(int result)
+{
+    return result >= 400 && result <= 599;
+}
+
+/* The connection is gone, or is to go: nothing more can be told. */
+static bool is_final(const struct weft__http_exchange *x, int err)
+{
+    return err == -ECANCELED || err == -EPIPE || err == -ECONNRESET || err == WEFT_EPOISONED ||
+           x->r.error < 0;
+}
+
+static int finish(struct weft__http_exchange *x)
+{
+    if (x->upgraded)
+        return 0;
+    return weft_http_end(&x->r);
+}
+
+int weft__http_dispatch(struct weft__http_exchange *x)
+{
+    struct weft_http_request *q = &x->q;
+    struct weft_http_response *r = &x->r;
+    int result = weft_http_next(q, r);
+    if (WEFT__LIKELY(result == 0 && r->begun))
+        return finish(x);
+    if (result == 0 || is_status(result)) {
+        if (r->begun)
+            return result == 0 ? finish(x) : WEFT_EPROTOCOL; /* an answer and a status: neither */
+        result = is_status(result) ? weft_http_error(r, result, NULL)
+                                   : weft_http_error(r, 500, "no answer was given");
+    } else if (result < 0 && !r->begun && !is_final(x, result)) {
+        result = weft_http_error(r, status_for(result), NULL);
+    } else if (result > 0) {
+        result = r->begun ? -EINVAL : weft_http_error(r, 500, "no answer was given");
+    }
+    return result < 0 ? result : finish(x);
+}
+
+int weft__http_refuse(struct weft__http_exchange *x, int status, const char *why)
+{
+    int err = weft_http_error(&x->r, status, "%s", why);
+    return err < 0 ? err : finish(x);
+}

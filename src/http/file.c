@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sends a file: validators, conditions, ranges (RFC 9110 sections 8.8, 13, 14).
+ *
+ * Floor 5. The file is read where it lies in the page cache; one that is not there yet holds up the
+ * loop while the disk brings it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <weft/random.h>
+
+#include "base/error.h"
+#include "http/site.h"
+#include "http/static.h"
+#include "net/stream.h"
+#include "sys/call_file.h"
+#include "wire/http_field.h"
+
+/* A file up to this is read and leaves together with the head; a larger one by sendfile. */
+#define SMALL_MAX 16384u
+
+static int set(struct weft_http_response *r, const char *name, const char *value)
+{
+    return weft__http_set_known(r, name, value, strlen(value));
+}
+
+static int set_printed(struct weft__http_exchange *x, const char *name, const char *text)
+{
+    char *copy = weft__arena_text(&x->arena, text, strlen(text));
+    return copy != NULL ? weft__http_set_known(&x->r, name, copy, strlen(copy)) : -ENOMEM;
+}
+
+static int set_type(struct weft__http_exchange *x, const char *name)
+{
+    char text[128];
+    if (weft__http_response_field(&x->r, "Content-Type") != NULL)
+        return 0;
+    const char *type = weft__mime_type(NULL, weft__slice_text(name));
+    if (strncmp(type, "text/", 5) != 0 || strchr(type, ';') != NULL)
+        return set(&x->r, "Content-Type", type);
+    (void)snprintf(text, sizeof text, "%s; charset=utf-8", type);
+    return set_printed(x, "Content-Type", text);
+}
+
+static int set_validators(struct weft__http_exchange *x, const struct weft__http_file *f)
+{
+    char tag[64], date[WEFT_HTTP_DATE_SIZE];
+    uint64_t mtime = (uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
+    (void)snprintf(tag, sizeof tag, "\"%llx-%llx%s%s\"", (unsigned long long)mtime,
+                   (unsigned long long)f->st.st_size, f->coding != NULL ? "-" : "",
+                   f->coding != NULL ? f->coding : "");
+    weft_http_date_format(f->st.st_mtim.tv_sec, date);
+    int err = set_printed(x, "ETag", tag);
+    if (err == 0)
+        err = set_printed(x, "Last-Modified", date);
+    if (err == 0)
+        err = set(&x->r, "Accept-Ranges", "bytes");
+    if (err == 0 && f->coding != NULL)
+        err = set(&x->r, "Content-Encoding", f->coding);
+    if (err == 0 && f->cache_control != NULL)
+        err = set(&x->r, "Cache-Control", f->cache_control);
+    return err;
+}
+
+/* The ranges that are wanted: how many, 0: the whole, -ERANGE. */
+static int wanted(struct weft__http_exchange *x, const struct weft__http_file *f,
+                  struct weft__http_range ranges[WEFT__HTTP_RANGES_MAX])
+{
+    const struct weft_http_request *q = &x->q;
+    struct weft__slice range = weft__http_value_of(q, WEFT__HN_RANGE);
+    if (range.at == NULL || q->head.method != WEFT__HTTP_GET)
+        return 0;
+    int64_t now = weft__http_wall_s(x->site, x->stream->loop);
+    struct weft__http_conditions c = {.if_range = weft__http_value_of(q, WEFT__HN_IF_RANGE),
+                                      .now_s = now};
+    struct weft__http_etag tag;
+    struct weft__http_validators v = {.exists = true, .modified_s = f->st.st_mtim.tv_sec};
+    const struct weft_http_field *t = weft__http_response_field(&x->r, "ETag");
+    if (weft__http_etag_parse(weft__slice_of(t->value, t->value_len), &tag))
+        v.etag = &tag;
+    if (c.if_range.at != NULL && !weft__http_if_range(&c, &v))
+        return 0;
+    return weft__http_range_parse(range, (uint64_t)f->st.st_size, ranges);
+}
+
+/* --- The body --------------------------------------------------------------------------------- */
+
+/* Head and bytes [from, from + len) in one write. */
+static int send_small(struct weft__http_exchange *x, int fd, off_t from, size_t len)
+{
+    char *buf = weft__arena_alloc(&x->arena, len);
+    if (buf == NULL)
+        return -ENOMEM;
+    size_t got = 0;
+    while (got < len) {
+        ssize_t n = weft__call_pread(fd, buf + got, len - got, from + (off_t)got);
+        if (n <= 0)
+            return n < 0 ? (int)n : WEFT_EEOF;
+        got += (size_t)n;
+    }
+    x->r.no_compress = true;
+    return weft__http_send_whole(x, buf, len);
+}
+
+static int send_span(struct weft__http_exchange *x, int fd, uint64_t from, uint64_t len)
+{
+    if (x->q.head.method == WEFT__HTTP_HEAD || len > SMALL_MAX)
+        return weft_http_send_fd(&x->r, fd, (off_t)from, (size_t)len);
+    return send_small(x, fd, (off_t)from, (size_t)len);
+}
+
+static int send_range(struct weft__http_exchange *x, const struct weft__http_file *f,
+                      const struct weft__http_range *range)
+{
+    char text[WEFT__HTTP_CONTENT_RANGE_CAP];
+    (void)weft__http_content_range_format(range, (uint64_t)f->st.st_size, text);
+    int err = set_printed(x, "Content-Range", text);
+    x->r.status = 206;
+    return err < 0 ? err : send_span(x, f->fd, range->first, range->last - range->first + 1);
+}
+
+/* The fields of one part of multipart/byteranges (RFC 9110 section 14.6). */
+static size_t part_head(char buf[512], const char *boundary, const char *type,
+                        const struct weft__http_range *range, uint64_t size)
+{
+    char text[WEFT__HTTP_CONTENT_RANGE_CAP];
+    (void)weft__http_content_range_format(range, size, text);
+    int n = snprintf(buf, 512, "\r\n--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n",
+                     boundary, type, text);
+    return (size_t)n < 512 ? (size_t)n : 511;
+}
+
+static int write_parts(struct weft__http_exchange *x, const struct weft__http_file *f,
+                       const struct weft__http_range *ranges, int n, const char *boundary,
+                       const char *type)
+{
+    char head[512];
+    int err = 0;
+    for (int i = 0; i < n && err == 0; i++) {
+        size_t len = part_head(head, boundary, type, &ranges[i], (uint64_t)f->st.st_size);
+        off_t at = (off_t)ranges[i].first;
+        size_t span = (size_t)(ranges[i].last - ranges[i].first + 1);
+        err = weft_http_write(&x->r, head, len, x->until);
+        if (err == 0)
+            err = x->cls->send_fd(x, f->fd, &at, span, x->until);
+        if (err == 0)
+            x->r.sent += span;
+        else if (x->r.error == 0)
+            x->r.error = err; /* what was announced cannot be kept */
+    }
+    int len = snprintf(head, sizeof head, "\r\n--%s--\r\n", boundary);
+    return err < 0 ? err : weft_http_write(&x->r, head, (size_t)len, x->until);
+}
+
+static int send_ranges(struct weft__http_exchange *x, const struct weft__http_file *f,
+                       const struct weft__http_range *ranges, int n)
+{
+    char boundary[17], head[512], text[64];
+    (void)snprintf(boundary, sizeof boundary, "%016llx", (unsigned long long)weft_random_u64());
+    const char *type = weft__http_response_field(&x->r, "Content-Type")->value;
+    uint64_t total = 0;
+    for (int i = 0; i < n; i++)
+        total += part_head(head, boundary, type, &ranges[i], (uint64_t)f->st.st_size) +
+                 ranges[i].last - ranges[i].first + 1;
+    total += strlen("\r\n----\r\n") + strlen(boundary);
+    (void)snprintf(text, sizeof text, "multipart/byteranges; boundary=%s", boundary);
+    int err = set_printed(x, "Content-Type", text);
+    x->r.status = 206;
+    x->r.length = (int64_t)total;
+    x->r.no_compress = true;
+    if (err == 0)
+        err = weft_http_begin(&x->r);
+    return err < 0 ? err : write_parts(x, f, ranges, n, boundary, type);
+}
+
+int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f)
+{
+    struct weft__http_range ranges[WEFT__HTTP_RANGES_MAX];
+    uint64_t size = (uint64_t)f->st.st_size;
+    int err = set_type(x, f->name);
+    if (err == 0)
+        err = set_validators(x, f);
+    if (err < 0)
+        return err;
+    int status = weft__http_conditions(x, true);
+    if (status != 0) {
+        x->r.status = status;
+        return weft__http_send_whole(x, NULL, 0);
+    }
+    int n = wanted(x, f, ranges);
+    if (n == -ERANGE) {
+        char text[WEFT__HTTP_CONTENT_RANGE_CAP];
+        (void)weft__http_content_range_format(NULL, size, text);
+        err = set_printed(x, "Content-Range", text);
+        return err < 0 ? err : weft_http_error(&x->r, 416, "no such range");
+    }
+    if (n == 1)
+        return send_range(x, f, &ranges[0]);
+    return n > 1 ? send_ranges(x, f, ranges, n) : send_span(x, f->fd, 0, size);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__HTTP_ROUTER_H
+#define WEFT__HTTP_ROUTER_H
+/*
+ * Routes: a tree of path segments (floor 5). Made by one thread, then only read.
+ *
+ * Invariants: a path is split at its slashes first and decoded segment by segment then, so what was
+ * encoded never becomes a separator; no two routes take the same method at the same node; matching
+ * allocates nothing and looks at most at every node of the tree's paths once.
+ */
+#include <weft/http_server.h>
+
+#include "http/arena.h"
+#include "wire/slice.h"
+
+#define WEFT__ROUTE_PARAMS_MAX 16
+#define WEFT__ROUTE_SEGMENTS_MAX 128
+#define WEFT__ROUTES_MAX 10000
+
+struct weft__route {
+    struct weft__route *next; /* at the same node */
+    char *pattern;            /* "GET /a/:b" */
+    struct weft__slice method_name;
+    enum weft_http_method method;
+    bool any; /* every method */
+    weft_http_handler handler;
+    void *arg;
+    struct weft_http_route_options options;
+    size_t n_params;
+    struct weft__slice params[WEFT__ROUTE_PARAMS_MAX]; /* their names, in the pattern */
+};
+
+struct weft__route_node;
+struct weft__router {
+    struct weft__route_node *root;
+    size_t count;
+    bool at_once; /* one of them is */
+};
+
+/* A path split and decoded. */
+struct weft__http_path {
+    size_t n;
+    struct weft__slice raw; /* what follows the first slash */
+    struct weft__slice segments[WEFT__ROUTE_SEGMENTS_MAX];
+    bool decoded; /* some segment was encoded */
+};
+
+struct weft__route_match {
+    const struct weft__route *route; /* NULL: none */
+    uint32_t allow;                  /* bit M: some route takes method M at this path */
+    bool any_path;                   /* some route takes this path, with some method */
+    size_t rest;                     /* the segment where the rest begins; SIZE_MAX: none */
+    size_t n_params;
+    uint16_t at[WEFT__ROUTE_PARAMS_MAX]; /* the segments of the parameters */
+};
+
+/*
+ * Splits a path ("/a/b%20c"). Segments point into it, or into the arena where they were encoded.
+ * Returns 0; -EINVAL: not a path that can be served (a '%' without two digits, a NUL, a segment "."
+ * or ".."); WEFT_ELIMIT: too many segments; -ENOMEM.
+ */
+int weft__http_path_split(struct weft__http_path *p, struct weft__slice path,
+                          struct weft__arena *a);
+
+/* The segments from `from` on, joined by slashes, with a NUL; a slash within one stands there as
+ * "%2F". NULL: no memory. */
+const char *weft__http_path_join(const struct weft__http_path *p, size_t from,
+                                 struct weft__arena *a);
+
+/* Errors as of weft_http_route. */
+int weft__router_add(struct weft__router *r, const char *pattern,
+                     const struct weft_http_route_options *o, weft_http_handler handler, void *arg);
+void weft__router_match(const struct weft__router *r, const struct weft__http_path *p,
+                        enum weft_http_method method, struct weft__slice method_name,
+                        struct weft__route_match *ret);
+void weft__router_fini(struct weft__router *r);
+
+#endif

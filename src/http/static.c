@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files below a directory.
+ *
+ * Floor 5. The directory is opened once; names are resolved by openat2(2) with RESOLVE_BENEATH, so
+ * that the kernel refuses whatever leads outside, "..", absolute or symbolic links, also when the
+ * tree is changed meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "http/site.h"
+#include "http/static.h"
+#include "net/stream.h"
+#include "sys/sim/world.h"
+#include "wire/http_field.h"
+
+struct weft__http_static {
+    struct weft__http_owned owned;
+    int dirfd;
+    char *index, *cache_control;
+    bool list, hidden, precompressed;
+};
+
+static int open_beneath(int dirfd, const char *path)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    int fd;
+    do
+        fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+    while (fd < 0 && errno == EAGAIN); /* a rename raced with ".." */
+    return fd < 0 ? -errno : fd;
+}
+
+/* What a failed open(2) is for a client: it learns nothing of what it may not see. */
+static int refuse(struct weft_http_response *r, int err)
+{
+    if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
+        return weft_http_error(r, 503, "too many files are open");
+    if (err == -ENAMETOOLONG)
+        return weft_http_error(r, 414, NULL);
+    return weft_http_error(r, 404, "there is no such file");
+}
+
+static bool has_hidden(const char *path)
+{
+    return path[0] == '.' || strstr(path, "/.") != NULL;
+}
+
+/* The sibling NAME.br or NAME.gz that the client likes best: its descriptor, or < 0. */
+static int open_compressed(struct weft__http_exchange *x, int dirfd, const char *path,
+                           struct stat *st, const char **coding)
+{
+    static const char *const offers[] = {"br", "gzip", "identity"};
+    static const char *const endings[] = {".br", ".gz"};
+    struct weft__slice accept = weft__http_value_of(&x->q, WEFT__HN_ACCEPT_ENCODING);
+    char name[4096];
+    if (accept.at == NULL)
+        return -ENOENT;
+    size_t first = (size_t)weft__http_coding_choose(accept, offers, 3);
+    for (size_t k = 0; k < 2; k++) {
+        size_t i = first < 2 ? (first + k) % 2 : 2;
+        if (i == 2 || weft__http_coding_quality(accept, offers[i]) == 0 ||
+            snprintf(name, sizeof name, "%s%s", path, endings[i]) >= (int)sizeof name)
+            continue;
+        int fd = open_beneath(dirfd, name);
+        if (fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode)) {
+            *coding = offers[i];
+            return fd;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return -ENOENT;
+}
+
+static int send_regular(struct weft__http_exchange *x, const struct weft__http_static *s, int fd,
+                        const struct stat *st, const char *path)
+{
+    struct weft__http_file f = {
+        .fd = fd, .st = *st, .name = path, .cache_control = s->cache_control};
+    struct stat other;
+    int err = 0, second = -1;
+    if (s->precompressed) {
+        err = weft__http_set_known(&x->r, "Vary", "Accept-Encoding", 15);
+        second = open_compressed(x, s->dirfd, path, &other, &f.coding);
+        if (second >= 0) {
+            f.fd = second;
+            f.st = other;
+        }
+    }
+    if (err == 0)
+        err = weft__http_send_file(x, &f);
+    if (second >= 0)
+        close(second);
+    return err;
+}
+
+/* A directory's name ends with a slash, so that relative links in its index work. One slash at the
+ * front: "//host/" would lead elsewhere. */
+static int add_slash(struct weft__http_exchange *x)
+{
+    struct weft__slice path = weft__http_slice(x->q.base, x->q.head.path);
+    while (path.len > 1 && path.at[1] == '/')
+        path = weft__slice_from(path, 1);
+    const char *query = weft_http_query(&x->q);
+    size_t most = path.len + (query != NULL ? strlen(query) : 0) + 4;
+    char *text = weft__arena_alloc(&x->arena, most);
+    if (text == NULL)
+        return -ENOMEM;
+    (void)snprintf(text, most, "%.*s/%s%s", (int)path.len, path.at, query != NULL ? "?" : "",
+                   query != NULL ? query : "");
+    return weft_http_redirect(&x->r, 301, text);
+}
+
+static int send_directory(struct weft__http_exchange *x, const struct weft__http_static *s, int fd,
+                          const char *path)
+{
+    struct weft__slice whole = weft__http_slice(x->q.base, x->q.head.path);
+    struct stat st;
+    int err;
+    if (whole.len > 0 && whole.at[whole.len - 1] != '/') {
+        close(fd);
+        return add_slash(x);
+    }
+    if (s->index[0] != '\0') {
+        char name[4096];
+        int index_fd = open_beneath(fd, s->index);
+        if (index_fd >= 0 && fstat(index_fd, &st) == 0 && S_ISREG(st.st_mode) &&
+            snprintf(name, sizeof name, "%s%s", path, s->index) < (int)sizeof name) {
+            close(fd);
+            err = send_regular(x, s, index_fd, &st, name);
+            close(index_fd);
+            return err;
+        }
+        if (index_fd >= 0)
+            close(index_fd);
+    }
+    if (s->list)
+        return weft__http_send_listing(x, fd, s->hidden);
+    close(fd);
+    return refuse(&x->r, -ENOENT);
+}
+
+static int serve_static(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    const struct weft__http_static *s = arg;
+    struct weft__http_exchange *x = weft__http_of_q(q);
+    struct stat st;
+    const char *path = weft_http_param(q, "file");
+    if (!s->hidden && has_hidden(path))
+        return refuse(r, -ENOENT);
+    int fd = open_beneath(s->dirfd, path[0] != '\0' ? path : ".");
+    if (fd < 0)
+        return refuse(r, fd);
+    if (fstat(fd, &st) < 0) {
+        close(fd);
+        return refuse(r, -ENOENT);
+    }
+    if (S_ISDIR(st.st_mode))
+        return send_directory(x, s, fd, path);
+    size_t len = strlen(path);
+    int err = S_ISREG(st.st_mode) && len > 0 && path[len - 1] != '/'
+                  ? send_regular(x, s, fd, &st, path)
+                  : refuse(r, -ENOENT);
+    close(fd);
+    return err;
+}
+
+int weft_http_file(struct weft_http_response *r, const char *path)
+{
+    struct weft__http_exchange *x = weft__http_of_r(r);
+    struct weft__http_file f = {.name = path};
+    if (weft__sim_proc != NULL)
+        return weft__fail(WEFT_EOUTSIDE, "a file of the real system");
+    f.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (f.fd < 0)
+        return refuse(r, -errno);
+    int err = fstat(f.fd, &f.st) == 0 && S_ISREG(f.st.st_mode) ? weft__http_send_file(x, &f)
+                                                               : refuse(r, -ENOENT);
+    close(f.fd);
+    return err;
+}
+
+/* --- Adding ----------------------------------------------------------------------------------- */
+
+static void static_free(struct weft__http_owned *o)
+{
+    struct weft__http_static *s = WEFT__CONTAINER_OF(o, struct weft__http_static, owned);
+    if (s->dirfd >= 0)
+        close(s->dirfd);
+    weft__free(s->index);
+    weft__free(s->cache_control);
+    weft__free(s);
+}
+
+static int static_open(struct weft__http_static **ret, const struct weft_http_static_options *o)
+{
+    struct weft__http_static *s = weft__calloc(1, sizeof *s);
+    if (s == NULL)
+        return -ENOMEM;
+    s->owned.free = static_free;
+    s->list = o->list;
+    s->hidden = o->hidden;
+    s->precompressed = o->precompressed;
+    s->index = weft__strdup(o->index != NULL ? o->index : "index.html");
+    s->cache_control = o->cache_control != NULL ? weft__strdup(o->cache_control) : NULL;
+    s->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = 0;
+    if (s->dirfd < 0)
+        err = weft__fail(-errno, "directory '%s'", o->dir);
+    else if (s->index == NULL || (s->cache_control == NULL && o->cache_control != NULL))
+        err = -ENOMEM;
+    else if (strchr(s->index, '/') != NULL)
+        err = weft__fail(-EINVAL, "the index '%s' is not a plain name", s->index);
+    if (err < 0)
+        static_free(&s->owned);
+    else
+        *ret = s;
+    return err;
+}
+
+int weft_http_static(struct weft_http_app *app, const char *prefix,
+                     const struct weft_http_static_options *o)
+{
+    struct weft__http_static *s = NULL;
+    char below[512], itself[512];
+    size_t len = prefix != NULL ? strlen(prefix) : 0;
+    if (o == NULL || o->dir == NULL || len == 0 || prefix[0] != '/')
+        return weft__fail(-EINVAL, "files need a directory and a prefix that begins with '/'");
+    if (weft__sim_proc != NULL)
+        return weft__fail(WEFT_EOUTSIDE, "a directory of the real system");
+    bool slash = prefix[len - 1] == '/';
+    int n = snprintf(below, sizeof below, "GET %s%s*file", prefix, slash ? "" : "/");
+    int m = snprintf(itself, sizeof itself, "GET %s", prefix);
+    if (n >= (int)sizeof below || m >= (int)sizeof itself)
+        return weft__fail(-EINVAL, "the prefix is too long");
+    int err = static_open(&s, o);
+    if (err < 0)
+        return err;
+    s->owned.next = app->owned; /* from here on it is the application's, whatever comes */
+    app->owned = &s->owned;
+    err = weft_http_route(app, below, serve_static, s);
+    if (err == 0 && !slash)
+        err = weft_http_route(app, itself, serve_static, s);
+    return err;
+}

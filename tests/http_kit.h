@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the HTTP server share: a server on a port of its own, and clients that send
+ * bytes as they are written in the test.
+ */
+#ifndef HTTP_KIT_H
+#define HTTP_KIT_H
+
+#include "rt_kit.h"
+
+#include <weft/http_server.h>
+
+struct http_kit {
+    struct weft_group *g;
+    struct weft_http_app *app;
+    struct weft_http_server *server;
+    char endpoint[WEFT_ENDPOINT_MAX];
+};
+
+static inline struct weft_http_app *http_kit_app(void)
+{
+    struct weft_http_app *app = NULL;
+    CHECK_EQ(weft_http_app_open(&app), 0);
+    return app;
+}
+
+static inline void http_kit_route(struct weft_http_app *app, const char *pattern,
+                                  weft_http_handler fn)
+{
+    int err = weft_http_route(app, pattern, fn, NULL);
+    if (err < 0)
+        (void)fprintf(stderr, "%s\n", weft_error_detail());
+    CHECK_EQ(err, 0);
+}
+
+/* Takes app. */
+static inline void http_kit_open(struct http_kit *k, struct weft_http_app *app,
+                                 const struct weft_http_options *o)
+{
+    k->app = app;
+    k->g = kit_group();
+    int err = weft_http_server_open(&k->server, k->g, "tcp://127.0.0.1:0", app, o);
+    if (err < 0)
+        (void)fprintf(stderr, "%s\n", weft_error_detail());
+    CHECK_EQ(err, 0);
+    CHECK(weft_http_server_endpoint(k->server, k->endpoint, sizeof k->endpoint) > 0);
+}
+
+static inline void http_kit_close(struct http_kit *k)
+{
+    CHECK_EQ(weft_group_close(&k->g), 0);
+    weft_http_app_close(&k->app);
+}
+
+static inline struct weft_stream *http_kit_dial(const struct http_kit *k)
+{
+    struct weft_stream *s = NULL;
+    CHECK_EQ(weft_dial(&s, k->endpoint, NULL, weft_after_s(20)), 0);
+    return s;
+}
+
+static inline void http_kit_send(struct weft_stream *s, const char *text)
+{
+    CHECK_EQ(weft_write(s, text, strlen(text), weft_after_s(20)), 0);
+    CHECK_EQ(weft_flush(s, weft_after_s(20)), 0);
+}
+
+/* Reads until the server ends the connection; a NUL behind it. */
+static inline size_t http_kit_read_all(struct weft_stream *s, char *buf, size_t cap)
+{
+    size_t got = 0;
+    for (;;) {
+        CHECK(got + 1 < cap);
+        ssize_t n = weft_read(s, buf + got, cap - got - 1, weft_after_s(30));
+        if (n == -ECONNRESET)
+            break;
+        CHECK(n >= 0);
+        if (n == 0)
+            break;
+        got += (size_t)n;
+    }
+    buf[got] = '\0';
+    return got;
+}
+
+/* One response: its head, and as much body as Content-Length says (or none). */
+static inline size_t http_kit_read_one(struct weft_stream *s, char *buf, size_t cap)
+{
+    size_t got = 0, want = 0;
+    while (want == 0 || got < want) {
+        CHECK(got + 1 < cap);
+        ssize_t n = weft_read(s, buf + got, want > 0 ? want - got : 1, weft_after_s(30));
+        if (n <= 0) {
+            (void)fprintf(stderr, "after %.*s\n", (int)got, buf);
+            CHECK_EQ(n, 1);
+        }
+        got += (size_t)n;
+        buf[got] = '\0';
+        if (want == 0 && got >= 4 && memcmp(buf + got - 4, "\r\n\r\n", 4) == 0) {
+            const char *length = strcasestr(buf, "\r\ncontent-length:");
+            want = got + (length != NULL ? strtoul(length + 17, NULL, 10) : 0);
+        }
+    }
+    return got;
+}
+
+/* Sends bytes on a new connection and reads all that comes back until its end. */
+static inline size_t http_kit_ask(const struct http_kit *k, const char *text, char *buf, size_t cap)
+{
+    struct weft_stream *s = http_kit_dial(k);
+    http_kit_send(s, text);
+    size_t n = http_kit_read_all(s, buf, cap);
+    (void)weft_close(&s, weft_after_s(5));
+    return n;
+}
+
+static inline int http_kit_status(const char *response)
+{
+    return strncmp(response, "HTTP/1.1 ", 9) == 0 ? (int)strtol(response + 9, NULL, 10) : -1;
+}
+
+static inline bool http_kit_has(const char *text, const char *part)
+{
+    bool has = strstr(text, part) != NULL;
+    if (!has)
+        (void)fprintf(stderr, "'%s' is not in:\n%s\n", part, text);
+    return has;
+}
+
+static inline size_t http_kit_count(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
+        n++;
+    return n;
+}
+
+#define HTTP_KIT_GET(target) "GET " target " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+#endif
