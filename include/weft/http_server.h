@@ -120,6 +120,8 @@ struct weft_http_options {
     size_t body_max;     /* of a body that is read as a whole; 0: 1 MiB */
     size_t stream_max;   /* of any body; 0: 1 GiB */
     int requests_max;    /* of one connection; 0: no limit */
+    int streams_max;     /* HTTP/2: requests of one connection at once; 0: 100 */
+    bool no_http2;       /* HTTP/1 alone, also on tls:// and for who begins with HTTP/2's preface */
     bool no_compress;    /* send nothing compressed that the handler did not compress */
     size_t compress_min; /* smaller bodies are sent as they are; 0: 1 KiB */
     /* The access log: a line a request, without a newline, to log or else to log_fd. Neither is

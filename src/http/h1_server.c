@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "http/h2_server.h"
 #include "net/server.h"
 #include "net/stream.h"
 
@@ -297,6 +298,16 @@ static bool may_close_at_once(const struct weft__h1_conn *c)
     return !c->linger && !c->x.q.head.keep_alive && weft__in_left(c->x.stream) == 0;
 }
 
+/* Before the first request: 1 when the connection speaks HTTP/2 instead. */
+static int is_http2(struct weft__h1_conn *c)
+{
+    const struct weft_http_options *o = &c->x.site->conf->o;
+    if (o->no_http2)
+        return 0;
+    int res = weft__h2_is_spoken(c->x.stream, after(c->x.stream, o->header_ms));
+    return res == -ETIMEDOUT ? 0 : res; /* read_head says so */
+}
+
 int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32_t requests)
 {
     struct weft__h1_conn *c = weft__h1_conn_get(site, *sp);
@@ -308,10 +319,18 @@ int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32
         char *base = NULL;
         c->keep = false;
         res = await_request(c, sp);
-        if (res == READY)
-            res = read_head(c, &base);
-        else
+        if (res != READY)
             break;
+        if (WEFT__UNLIKELY(c->requests == 0)) {
+            res = is_http2(c);
+            if (res < 0)
+                break;
+            if (res == 1) {
+                weft__h1_conn_put(c);
+                return weft__h2_serve(site, *sp);
+            }
+        }
+        res = read_head(c, &base);
         bool came = res == 1;
         if (came)
             res = answer(c, base);

@@ -54,6 +54,7 @@ int weft__http_conf_init(struct weft__http_conf *conf, struct weft_http_app *app
     o->fields_max = o->fields_max == 0 ? (int)WEFT__H1_FIELDS : o->fields_max;
     o->body_max = o->body_max == 0 ? (size_t)1 << 20 : o->body_max;
     o->stream_max = o->stream_max == 0 ? (size_t)1 << 30 : o->stream_max;
+    o->streams_max = o->streams_max == 0 ? 100 : o->streams_max;
     o->compress_min = o->compress_min == 0 ? 1024 : o->compress_min;
     conf->limits = (struct weft__http1_limits){.start_line = (uint32_t)o->line_max,
                                                .field_line = (uint32_t)o->head_max,

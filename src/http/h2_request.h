@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEFT__HTTP_H2_REQUEST_H
+#define WEFT__HTTP_H2_REQUEST_H
+/*
+ * One request of an HTTP/2 connection, on the server's side (floor 5): its head made of the
+ * stream's fields, and the class by which handlers read and answer.
+ */
+#include "http/exchange.h"
+#include "http/h2.h"
+
+#define WEFT__H2_FIRST_BLOCK 4096u
+
+struct weft__h2_exchange {
+    struct weft__http_exchange x;
+    struct weft__node link; /* in what its connection has to start */
+    void *conn;
+    struct weft__h2_stream *st;
+    bool continue_due;
+    bool bodiless; /* the response has none */
+    int64_t left;  /* of the response's body; -1: not known */
+    uint64_t got;  /* of the request's body */
+    char first[WEFT__H2_FIRST_BLOCK] __attribute__((aligned(16)));
+};
+
+extern const struct weft__http_exchange_class weft__h2_class;
+
+/* Memory for a request of that stream, which it holds; NULL: none. */
+struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, struct weft_stream *s,
+                                                struct weft__h2_stream *st);
+/* Lets go of the stream. */
+void weft__h2_exchange_free(struct weft__h2_exchange *e);
+/* Makes the head. Returns 0, the status with which it is to be refused, or -ENOMEM. */
+int weft__h2_prepare(struct weft__h2_exchange *e);
+/* Answers it, to the end of the response or the stream. */
+void weft__h2_answer(struct weft__h2_exchange *e);
+
+#endif

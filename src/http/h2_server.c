@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection of HTTP/2 as a server: see h2_server.h.
+ *
+ * Floor 5. It drains in two phases (RFC 9113 section 6.8): first a GOAWAY that names no stream, so
+ * that requests on their way are still taken, and a little later one that names the last.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <weft/tls.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "http/h2_request.h"
+#include "http/h2_server.h"
+#include "net/server.h"
+#include "net/stream.h"
+
+#define SLICE_MS 1000      /* between two looks whether the server drains */
+#define DRAIN_SLICE_MS 100 /* between the two GOAWAYs, and to see that all requests have ended */
+#define FLUSH_MS 1000      /* for the last frames of a connection that ends */
+
+enum phase { OPEN, NOTICED, CLOSING };
+
+struct conn {
+    struct weft__http_site *site;
+    struct weft_stream *s;
+    struct weft__h2 *h2;
+    struct weft_group *group; /* the requests' tasks; NULL on a plain thread */
+    struct weft__list ready;  /* requests that are not started yet */
+    size_t running;
+    enum phase phase;
+    int64_t idle_ns; /* since when nothing is asked */
+};
+
+int weft__h2_is_spoken(struct weft_stream *s, weft_deadline d)
+{
+    struct weft_tls_info info;
+    const void *data;
+    if (weft_tls_info(s, &info) == 0)
+        return strcmp(info.alpn, "h2") == 0;
+    ssize_t n = weft_peek(s, &data, d);
+    size_t same = 0;
+    while (n > 0) {
+        same = weft__min_size((size_t)n, WEFT__H2_PREFACE_LEN);
+        if (memcmp(data, WEFT__H2_PREFACE, same) != 0)
+            return 0;
+        if (same == WEFT__H2_PREFACE_LEN)
+            return 1;
+        n = weft_peek_min(s, &data, same + 1, d);
+    }
+    return n == WEFT_EEOF ? 0 : (int)n;
+}
+
+/* From within the pump: it only queues. */
+static int take_request(void *arg, struct weft__h2_stream *st)
+{
+    struct conn *k = arg;
+    struct weft__h2_exchange *e = weft__h2_exchange_new(k->site, k->s, st);
+    if (e == NULL)
+        return -ENOMEM;
+    e->conn = k;
+    weft__list_push_back(&k->ready, &e->link);
+    return 0;
+}
+
+static int run_request(void *arg)
+{
+    struct weft__h2_exchange *e = arg;
+    struct conn *k = e->conn;
+    weft__h2_answer(e);
+    weft__h2_exchange_free(e);
+    int err = weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS));
+    (void)err; /* the connection's own flow sees it, too */
+    k->running--;
+    k->idle_ns = weft_now_ns();
+    return 0;
+}
+
+static void start_requests(struct conn *k)
+{
+    struct weft__node *n;
+    while ((n = weft__list_pop_front(&k->ready)) != NULL) {
+        struct weft__h2_exchange *e = WEFT__CONTAINER_OF(n, struct weft__h2_exchange, link);
+        int err = 0;
+        k->running++;
+        if (k->group == NULL)
+            (void)run_request(e);
+        else
+            err = weft_group_go(k->group, "http2 request", run_request, e);
+        if (err < 0) { /* no memory, or no task: the client may try again */
+            weft__h2_reset(e->st, NGHTTP2_REFUSED_STREAM);
+            weft__h2_exchange_free(e);
+            k->running--;
+        }
+    }
+}
+
+static bool has_ready(void *arg)
+{
+    return !weft__list_empty(&((struct conn *)arg)->ready);
+}
+
+/* Looks at the clock: 0 to go on, 1 when the connection has come to its end. */
+static int look_around(struct conn *k)
+{
+    const struct weft_http_options *o = &k->site->conf->o;
+    bool idle = k->running == 0 && weft__list_empty(&k->ready);
+    int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
+    if (k->phase == OPEN && weft_stream_draining(k->s)) {
+        k->phase = NOTICED;
+        return nghttp2_submit_shutdown_notice(k->h2->ng) == 0 ? 0 : -ENOMEM;
+    }
+    if (k->phase == NOTICED) {
+        k->phase = CLOSING;
+        return weft__h2_goaway(k->h2, -1, NGHTTP2_NO_ERROR);
+    }
+    if (k->phase == CLOSING)
+        return idle;
+    if (!idle || o->idle_ms <= 0 || idle_ms < o->idle_ms)
+        return 0;
+    int err = weft__h2_goaway(k->h2, -1, NGHTTP2_NO_ERROR);
+    return err < 0 ? err : 1;
+}
+
+static int serve(struct conn *k)
+{
+    for (;;) {
+        weft_deadline slice = weft_after_ms(k->phase == OPEN ? SLICE_MS : DRAIN_SLICE_MS);
+        int err = weft__h2_wait(k->h2, NULL, has_ready, k, k->group != NULL, slice);
+        if (err == 0)
+            start_requests(k);
+        else if (err != -ETIMEDOUT)
+            return err == WEFT_EEOF ? 0 : err;
+        if (k->s->timed_out)
+            return -ETIMEDOUT;
+        err = look_around(k);
+        if (err == 0 && k->phase != OPEN)
+            err = weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS));
+        if (err != 0)
+            return err < 0 ? err : 0;
+    }
+}
+
+static void drop_ready(struct conn *k)
+{
+    struct weft__node *n;
+    while ((n = weft__list_pop_front(&k->ready)) != NULL)
+        weft__h2_exchange_free(WEFT__CONTAINER_OF(n, struct weft__h2_exchange, link));
+}
+
+int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
+{
+    struct conn k = {.site = site, .s = s, .idle_ns = weft_now_ns()};
+    const struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
+                                       .head_max = (uint32_t)site->conf->o.head_max,
+                                       .request = take_request,
+                                       .arg = &k};
+    weft__list_init(&k.ready);
+    int err = s->loop != NULL ? weft_group_open(&k.group) : 0;
+    if (err == 0)
+        err = weft__h2_open(&k.h2, s, true, &o);
+    if (err == 0)
+        err = serve(&k);
+    if (k.h2 != NULL && k.h2->error == 0) {
+        int flushed = weft__h2_flush(k.h2, weft_after_ms(FLUSH_MS)); /* GOAWAY */
+        err = err == 0 && flushed < 0 ? flushed : err;
+    }
+    if (k.h2 != NULL)
+        weft__h2_break(k.h2, err < 0 ? err : WEFT_ECLOSED); /* those that are under way end */
+    if (k.group != NULL)
+        (void)weft_group_close(&k.group);
+    drop_ready(&k);
+    weft__h2_close(&k.h2);
+    return err;
+}
