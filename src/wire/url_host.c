@@ -28,11 +28,11 @@ static int invalid(const char *why, struct weft__slice host)
                       host.len == 0 ? "" : host.at);
 }
 
-/* The standard's forbidden host code points; a domain also has no '%' and no control. */
-static bool forbidden(char c, bool domain)
+/* The standard's forbidden host code points. */
+static bool forbidden(char c)
 {
     unsigned char u = (unsigned char)c;
-    return u <= 0x20 || u == 0x7f || strchr("#/:<>?@[\\]^|", c) != NULL || (domain && c == '%');
+    return u <= 0x20 || u == 0x7f || strchr("#/:<>?@[\\]^|", c) != NULL;
 }
 
 /* Section 3.6 of the standard: the longest run of two or more zeroes is "::". */
@@ -190,9 +190,9 @@ static bool labels_fit(struct weft__slice name)
 /* A name in its final form, but for the case of its letters. */
 static int domain(struct weft__writer *w, struct weft__slice name, enum weft_url_host *kind)
 {
-    for (size_t i = 0; i < name.len; i++)
-        if (forbidden(name.at[i], true))
-            return invalid("a URL's host has a character that none may have", name);
+    /* The standard lets '"', '`', '{' and '}' pass; no server takes them as a Host field. */
+    if (!weft__http_all(name, WEFT__HC_HOST))
+        return invalid("a URL's host has a character that none may have", name);
     if (ends_in_number(name)) {
         int r = ipv4(w, name);
         if (r == 0)
@@ -226,7 +226,7 @@ static int international(struct weft__writer *w, const char *name, enum weft_url
 static int opaque(struct weft__writer *w, struct weft__slice host, enum weft_url_host *kind)
 {
     for (size_t i = 0; i < host.len; i++)
-        if (forbidden(host.at[i], false))
+        if (forbidden(host.at[i]))
             return invalid("a URL's host has a character that none may have", host);
     weft__url_encode(w, host, WEFT__URL_OPAQUE);
     *kind = host.len == 0 ? WEFT_URL_NO_HOST : WEFT_URL_OPAQUE;
