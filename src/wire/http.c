@@ -237,20 +237,18 @@ static bool is_ipv6(struct weft__slice s)
     return inet_pton(AF_INET6, text, binary) == 1;
 }
 
-/* reg-name or IPv4address, which is one by its characters. */
-static bool is_host_name(struct weft__slice s)
+/* The length of a reg-name, or IPv4address, which is one by its characters, at the beginning. */
+static size_t host_name_length(struct weft__slice s)
 {
-    if (s.len == 0 || s.len > WEFT__HTTP_HOST_MAX)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (weft__http_is(s.at[i], WEFT__HC_HOST))
-            continue;
-        if (s.at[i] != '%' || i + 2 >= s.len || !weft__http_is(s.at[i + 1], WEFT__HC_HEX) ||
+    size_t i = 0;
+    for (;;) {
+        while (i < s.len && weft__http_is(s.at[i], WEFT__HC_HOST))
+            i++;
+        if (i + 2 >= s.len || s.at[i] != '%' || !weft__http_is(s.at[i + 1], WEFT__HC_HEX) ||
             !weft__http_is(s.at[i + 2], WEFT__HC_HEX))
-            return false;
-        i += 2;
+            return i;
+        i += 3;
     }
-    return true;
 }
 
 bool weft__http_host_split(struct weft__slice s, struct weft__slice *host, int *port)
@@ -267,13 +265,13 @@ bool weft__http_host_split(struct weft__slice s, struct weft__slice *host, int *
         if (close == s.len || !is_ipv6(weft__slice_part(s, 1, close)))
             return false;
         colon = close + 1;
-        if (colon < s.len && s.at[colon] != ':')
-            return false;
     } else {
-        colon = weft__slice_find(s, ':', 0);
-        if (!is_host_name(weft__slice_part(s, 0, colon)))
+        colon = host_name_length(s);
+        if (colon == 0 || colon > WEFT__HTTP_HOST_MAX)
             return false;
     }
+    if (colon < s.len && s.at[colon] != ':')
+        return false;
     struct weft__slice digits = weft__slice_from(s, colon + 1);
     if (digits.len > 0 && (!weft__http_decimal(digits, &number) || number > 65535))
         return false;

@@ -97,6 +97,15 @@ static int connection_field(struct weft__http1_head *h, const char *data,
 {
     struct weft__slice rest = weft__http_slice(data, f->value);
     struct weft__slice item;
+    /* nearly always it is one of these; a value holds no control character, see http_name.h */
+    if (rest.len == 10 && weft__http_name_same(rest.at, "keep-alive", 10)) {
+        h->keep_alive = true;
+        return 0;
+    }
+    if (rest.len == 5 && weft__http_name_same(rest.at, "close", 5)) {
+        h->close = true;
+        return 0;
+    }
     while (weft__http_list_next(&rest, &item)) {
         if (!weft__http_token(item))
             return refuse(h, f, 400, "the Connection field is not a list of tokens");

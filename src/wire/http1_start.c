@@ -15,8 +15,13 @@ static struct weft__http_span span(size_t from, size_t to)
 }
 
 /* "HTTP/1.1" in 8 bytes; false when it is not of that form. */
-static bool version(const char *at, unsigned *major, unsigned *minor)
+static inline bool version(const char *at, unsigned *major, unsigned *minor)
 {
+    if (WEFT__LIKELY(memcmp(at, "HTTP/1.1", 8) == 0)) {
+        *major = 1;
+        *minor = 1;
+        return true;
+    }
     if (memcmp(at, "HTTP/", 5) != 0 || at[6] != '.' || !weft__http_is(at[5], WEFT__HC_DIGIT) ||
         !weft__http_is(at[7], WEFT__HC_DIGIT))
         return false;
@@ -31,12 +36,11 @@ static uint8_t minor_of(unsigned minor)
     return minor == 0 ? 0 : 1;
 }
 
-/* "/path?query" in [from, to), of which the characters have been looked at. */
-static int path_and_query(struct weft__http1_head *h, const char *data, size_t from, size_t to)
+/* "/path?query" in [from, to), of which the characters have been looked at: those before `at` are
+   of the path, and that one is not. */
+static int path_and_query(struct weft__http1_head *h, const char *data, size_t from, size_t at,
+                          size_t to)
 {
-    size_t at = from;
-    while (at < to && weft__http_is(data[at], WEFT__HC_PATH))
-        at++;
     if (at < to && data[at] != '?')
         return weft__http1_refuse(&h->error, 400, at, "there is a backslash in a path");
     h->path = span(from, at);
@@ -69,7 +73,10 @@ static int absolute_form(struct weft__http1_head *h, const char *data, size_t fr
     h->authority = span(authority, at);
     h->host = span(authority, authority + host.len);
     h->port = port;
-    return path_and_query(h, data, at, to);
+    size_t path = at;
+    while (at < to && weft__http_is(data[at], WEFT__HC_PATH))
+        at++;
+    return path_and_query(h, data, path, at, to);
 }
 
 /* "host:port", both of which must be there (RFC 9112 section 3.2.3). */
@@ -86,14 +93,15 @@ static int authority_form(struct weft__http1_head *h, const char *data, size_t f
     return 0;
 }
 
-/* The four forms of section 3.2. */
-static int target_form(struct weft__http1_head *h, const char *data, size_t from, size_t to)
+/* The four forms of section 3.2. `mark`: the first character that is not of a path. */
+static int target_form(struct weft__http1_head *h, const char *data, size_t from, size_t mark,
+                       size_t to)
 {
     if (WEFT__UNLIKELY(h->method == WEFT__HTTP_CONNECT))
         return authority_form(h, data, from, to);
     if (WEFT__LIKELY(data[from] == '/')) {
         h->form = WEFT__HTTP1_ORIGIN;
-        return path_and_query(h, data, from, to);
+        return path_and_query(h, data, from, mark, to);
     }
     if (to - from == 1 && data[from] == '*') {
         if (h->method != WEFT__HTTP_OPTIONS)
@@ -112,8 +120,14 @@ int weft__http1_request_line(struct weft__http1_head *h, const char *data, size_
     unsigned minor;
     size_t at = from;
 
-    while (at < to && weft__http_is(data[at], WEFT__HC_TOKEN))
-        at++;
+    if (to - from > 4 && memcmp(data + from, "GET ", 4) == 0) { /* most are */
+        h->method = WEFT__HTTP_GET;
+        at = from + 3;
+    } else {
+        while (at < to && weft__http_is(data[at], WEFT__HC_TOKEN))
+            at++;
+        h->method = weft__http_method_of(weft__slice_of(data + from, at - from));
+    }
     if (at == to)
         return weft__http1_refuse(e, 400, at, "a request line ends after its method");
     if (data[at] != ' ' || at == from)
@@ -123,6 +137,9 @@ int weft__http1_request_line(struct weft__http1_head *h, const char *data, size_
     h->method_name = span(from, at);
 
     size_t target = ++at;
+    while (at < to && weft__http_is(data[at], WEFT__HC_PATH))
+        at++;
+    size_t mark = at;
     while (at < to && weft__http_is(data[at], WEFT__HC_TARGET))
         at++;
     if (at == to)
@@ -136,8 +153,7 @@ int weft__http1_request_line(struct weft__http1_head *h, const char *data, size_
     if (major != 1)
         return weft__http1_refuse(e, 505, at + 1, "the version is not 1.0 or 1.1");
     h->minor = minor_of(minor);
-    h->method = weft__http_method_of(weft__http_slice(data, h->method_name));
-    return target_form(h, data, target, at);
+    return target_form(h, data, target, mark, at);
 }
 
 int weft__http1_status_line(struct weft__http1_head *h, const char *data, size_t from, size_t to)
