@@ -301,6 +301,7 @@ static inline void wild_tcp(void)
     int fd = accept(wild.tcp, NULL, NULL);
     unsigned char q[2 + 600];
     struct timeval tv = {.tv_sec = 5};
+    bool dumb = false; /* until the other side has gone */
     if (fd < 0)
         return;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
@@ -311,11 +312,11 @@ static inline void wild_tcp(void)
             break;
         wild_note(q + 2, len, true);
         wild_answer(&r, q + 2, len, true);
-        if (memcmp(q + 2 + 12, "\4mute", 5) == 0)
-            continue; /* until the other side has gone */
+        if (dumb || memcmp(q + 2 + 12, "\4mute", 5) == 0)
+            continue;
         unsigned char head[2] = {(unsigned char)(r.len >> 8), (unsigned char)r.len};
-        if (memcmp(q + 2 + 12, "\4torn", 5) == 0)
-            r.len /= 2; /* the length says otherwise */
+        dumb = memcmp(q + 2 + 12, "\4torn", 5) == 0;
+        r.len /= dumb ? 2 : 1; /* the length says otherwise */
         if (r.len == 0 || send(fd, head, 2, MSG_MORE | MSG_NOSIGNAL) != 2 ||
             send(fd, r.bytes, r.len, MSG_NOSIGNAL) != (ssize_t)r.len)
             break;
