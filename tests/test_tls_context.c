@@ -196,7 +196,15 @@ static int bounds(void *arg)
     CHECK_EQ(weft__handshakes_room(&h, SECOND), 0);
     CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
     CHECK_EQ(weft__handshakes_room(&h, SECOND), -EAGAIN);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND), -EAGAIN);
+    /* Those that wait ask again one after another, and none has to wait for long to do so. */
+    int64_t last = 0;
+    for (int i = 0; i < 1000; i++) {
+        int64_t wait = weft__handshakes_begin(&h, SECOND);
+        CHECK(wait > last && wait < SECOND / 2);
+        last = wait;
+    }
+    for (int i = 0; i < 10000; i++)
+        CHECK(weft__handshakes_begin(&h, SECOND) < SECOND + SECOND / 50);
     weft__handshakes_end(&h);
     CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
     weft__handshakes_end(&h);

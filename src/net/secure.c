@@ -10,6 +10,8 @@
 #include "net/secure.h"
 
 #define SECOND_NS INT64_C(1000000000)
+#define RETRY_NS INT64_C(5000000) /* until one asks again whether another has ended */
+#define STEP_NS INT64_C(200000)   /* between two that ask again */
 
 void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate)
 {
@@ -23,10 +25,23 @@ void weft__handshakes_fini(struct weft__handshakes *h)
     pthread_mutex_destroy(&h->lock);
 }
 
+/*
+ * When one that has to wait may ask again: not before least_ns, and each at a time of its own, or
+ * thousands would wake for one place. The line is at most a second long, then it begins anew: those
+ * in it may have gone, and who comes now is not to be behind them all.
+ */
+static int64_t in_line(struct weft__handshakes *h, int64_t now_ns, int64_t least_ns, int64_t step)
+{
+    h->line_ns += step;
+    if (h->line_ns < now_ns + least_ns || h->line_ns > now_ns + least_ns + SECOND_NS)
+        h->line_ns = now_ns + least_ns;
+    return h->line_ns - now_ns;
+}
+
 static int64_t ask(struct weft__handshakes *h, int64_t now_ns, bool take)
 {
     if (h->max > 0 && h->now >= h->max)
-        return -EAGAIN;
+        return take ? in_line(h, now_ns, RETRY_NS, STEP_NS) : -EAGAIN;
     if (h->rate > 0) {
         int64_t each = weft__max_i64(SECOND_NS / h->rate, 1);
         if (h->at_ns == 0 || now_ns - h->at_ns >= SECOND_NS)
@@ -34,6 +49,8 @@ static int64_t ask(struct weft__handshakes *h, int64_t now_ns, bool take)
         else if (now_ns > h->at_ns)
             h->tokens_ns = weft__min_i64(h->tokens_ns + now_ns - h->at_ns, SECOND_NS);
         h->at_ns = weft__max_i64(now_ns, h->at_ns);
+        if (h->tokens_ns < each && take)
+            return in_line(h, now_ns, each - h->tokens_ns, weft__max_i64(each, STEP_NS));
         if (h->tokens_ns < each)
             return each - h->tokens_ns;
         h->tokens_ns -= take ? each : 0;

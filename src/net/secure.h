@@ -78,15 +78,17 @@ struct weft__handshakes {
     int64_t rate;      /* begun in a second; 0: no bound */
     int64_t tokens_ns; /* what has been saved up, in nanoseconds' worth of the rate */
     int64_t at_ns;     /* when that was */
+    int64_t line_ns;   /* when the last one in line asks again */
     size_t waited;     /* ever: times that one had to wait */
 };
 
 void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate);
 void weft__handshakes_fini(struct weft__handshakes *h);
-/* 0: one more has begun, and weft__handshakes_end belongs to it. > 0: not before so many
- * nanoseconds. -EAGAIN: not before one has ended. */
+/* 0: one more has begun, and weft__handshakes_end belongs to it. > 0: ask again after so many
+ * nanoseconds. */
 int64_t weft__handshakes_begin(struct weft__handshakes *h, int64_t now_ns);
-/* The same question, and nothing has begun. */
+/* Whether one could begin now: 0, > 0: not before so many nanoseconds, -EAGAIN: not before one has
+ * ended. */
 int64_t weft__handshakes_room(struct weft__handshakes *h, int64_t now_ns);
 void weft__handshakes_end(struct weft__handshakes *h);
 

@@ -23,8 +23,7 @@
 /* Beyond write_max: what the records add to it, and answers of the protocol itself. */
 #define BOUND_MORE ((size_t)128 * 1024)
 #define IOV_AT_ONCE 16
-#define DROP_MAX 32               /* reads of unread bytes before a close */
-#define RETRY_NS INT64_C(5000000) /* while too many others shake hands */
+#define DROP_MAX 32 /* reads of unread bytes before a close */
 
 struct weft__shake {
     struct weft__alarm alarm;
@@ -101,8 +100,7 @@ static bool may_begin(struct weft__transport *t)
         return true;
     t->s.in_line = true;
     weft__loop_alarm_del(t->s.loop, &h->alarm);
-    weft__loop_alarm(t->s.loop, &h->alarm,
-                     weft__min_i64(now + (wait > 0 ? wait : RETRY_NS), h->until_ns));
+    weft__loop_alarm(t->s.loop, &h->alarm, weft__min_i64(now + wait, h->until_ns));
     return false;
 }
 

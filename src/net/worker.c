@@ -21,7 +21,6 @@
 #define BACKOFF_MAX_NS INT64_C(1000000000)
 #define SWEEP_MIN_MS 10
 #define CLOSE_MS 5000
-#define HANDSHAKE_RETRY_NS INT64_C(5000000)
 
 static void accept_more(struct weft__worker *w);
 
@@ -59,7 +58,7 @@ static int prologue(struct weft__conn *c)
     if (n == 0)
         (void)weft__fail(err, "the peer hung up during the handshake, without a word");
     while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
-        int64_t until = weft__clock_ns() + (wait_ns > 0 ? wait_ns : HANDSHAKE_RETRY_NS);
+        int64_t until = weft__clock_ns() + wait_ns;
         err = until > d.ns ? -ETIMEDOUT : weft_sleep_until((weft_deadline){until});
     }
     if (err < 0) {
