@@ -29,15 +29,17 @@ def setns(fd):
 
 
 class Path:
-    """Place "a" is A4 and A6, place "b" is B4 and B6; b has more addresses for tests to use, and
-    nothing answers at HOLE4 and HOLE6, which are routed to it."""
+    """Place "a" is A4 and A6, place "b" is B4 and B6. What "a" sends to HOLE4 and HOLE6 is never
+    seen again; for NOWHERE6 "b" says that it knows no way."""
 
     A4, B4, HOLE4 = "10.77.0.1", "10.77.0.2", "10.77.9.9"
-    A6, B6, HOLE6 = "fd77::1", "fd77::2", "fd77:9::9"
+    A6, B6, HOLE6 = "2001:db8:77::1", "2001:db8:77::2", "2001:db8:79::9"
+    NOWHERE6 = "2001:db8:79::1"
 
     def __init__(self, **options):
         arguments = [text for key, value in options.items()
                      for text in (key.replace("_", "-"), str(value))]
+        arguments += ["hole", self.HOLE4, "hole", self.HOLE6]
         self.files = {}
         self.process = subprocess.Popen([SUPPORT / "relay", *arguments], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
@@ -47,8 +49,8 @@ class Path:
             for place, fd in (("a", 3), ("b", 4)):
                 self.files[place] = os.open(f"/proc/{self.process.pid}/fd/{fd}", os.O_RDONLY)
             for place, mine4, mine6, far4, far6 in (
-                    ("a", self.A4, self.A6, "10.77.9.0/24", "fd77:9::/64"),
-                    ("b", self.B4, self.B6, "10.77.8.0/24", "fd77:8::/64")):
+                    ("a", self.A4, self.A6, "10.77.9.0/24", "2001:db8:79::/64"),
+                    ("b", self.B4, self.B6, "10.77.8.0/24", "2001:db8:78::/64")):
                 self.ip(place, "link", "set", "tun0", "up")
                 self.ip(place, "addr", "add", f"{mine4}/24", "dev", "tun0")
                 self.ip(place, "addr", "add", f"{mine6}/64", "dev", "tun0", "nodad")

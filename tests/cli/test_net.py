@@ -3,13 +3,16 @@
 import json
 import select
 import socket
+import subprocess
+import tempfile
 import time
 
 import harness
 import netpath
-from harness import PATIENCE, Case, Weft, echoes, pattern, receive
+from harness import DRIVERS, PATIENCE, SANITIZED, Case, Echo, Weft, echoes, pattern, receive
 
 DELAY = 0.020
+SLACK = 0.200 if SANITIZED else 0.030
 MIB = 1 << 20
 
 
@@ -91,6 +94,81 @@ class Paths(Case):
                 for sock in socks:
                     sock.close()
                 path.set("loss_ppm", 0)
+
+
+class Names(Case):
+    """Names with two addresses, of which one may be dead: RFC 8305, across a path."""
+
+    def dial(self, path, endpoint, hosts, deadline_ms=5000, driver=None):
+        """(result, seconds, peer) of a dial at "a"."""
+        with tempfile.NamedTemporaryFile("w", suffix=".hosts") as file:
+            file.write(hosts)
+            file.flush()
+            done = subprocess.run([netpath.SUPPORT / "dial", endpoint, file.name, str(deadline_ms)],
+                                  stdout=subprocess.PIPE, text=True, check=True,
+                                  env=harness.environment(driver), preexec_fn=path.enter("a"))
+        result, took_us, peer = done.stdout.split()
+        return result, int(took_us) / 1e6, peer
+
+    def best(self, want, most, *args, **more):
+        """Dials until it was as quick as it must be, or a few times; and never quicker."""
+        quickest = most + 1
+        for _ in range(6):
+            result, took, peer = self.dial(*args, **more)
+            self.assertEqual(result, want)
+            quickest = min(quickest, took)
+            if quickest <= most:
+                break
+        self.assertLessEqual(quickest, most)
+        return quickest, peer
+
+    def test_a_dead_family(self):
+        """One of them is a hole: connected within the stagger of 250 ms and one round trip."""
+        with netpath.Path(delay_us=int(DELAY * 1e6)) as path:
+            for driver in DRIVERS:
+                self.way = driver
+                for dead, listen, peer in ((path.HOLE6, path.B4, path.B4),
+                                           (path.HOLE4, f"[{path.B6}]", f"[{path.B6}]")):
+                    live = listen.strip("[]")
+                    with Echo(listen=f"tcp://{listen}:0", preexec_fn=path.enter("b")) as server:
+                        least = 0.250 if ":" in dead else 0  # IPv6 goes first
+                        took, met = self.best(
+                            "0", least + 2 * DELAY + SLACK, path, f"tcp://host.test:{server.port}",
+                            f"{dead} host.test\n{live} host.test\n", driver=driver)
+                        self.assertGreaterEqual(took, least + 2 * DELAY)
+                        self.assertEqual(met, f"{peer}:{server.port}")
+
+    def test_an_unreachable_family(self):
+        """Whoever is told so does not wait for the stagger."""
+        with netpath.Path(delay_us=int(DELAY * 1e6)) as path:
+            with Echo(listen=f"tcp://{path.B4}:0", preexec_fn=path.enter("b")) as server:
+                took, _ = self.best("0", 4 * DELAY + SLACK, path,
+                                    f"tcp://host.test:{server.port}",
+                                    f"{path.NOWHERE6} host.test\n{path.B4} host.test\n")
+                self.assertGreaterEqual(took, 4 * DELAY)
+
+    def test_both_dead(self):
+        """The deadline holds."""
+        with netpath.Path() as path:
+            for driver in DRIVERS:
+                self.way = driver
+                took, _ = self.best("ETIMEDOUT", 0.400 + SLACK, path, "tcp://host.test:80",
+                                    f"{path.HOLE6} host.test\n{path.HOLE4} host.test\n",
+                                    deadline_ms=400, driver=driver)
+                self.assertGreaterEqual(took, 0.400)
+
+    def test_a_family_that_dies_while_it_connects(self):
+        """The path is cut for one address after another: the last one is used."""
+        with netpath.Path(delay_us=int(DELAY * 1e6)) as path:
+            path.ip("b", "addr", "add", "10.77.0.3/24", "dev", "tun0")
+            path.set("hole", path.B6)
+            path.set("hole", path.B4)
+            with Echo(listen="tcp://10.77.0.3:0", preexec_fn=path.enter("b")) as server:
+                took, met = self.best(
+                    "0", 0.500 + 2 * DELAY + SLACK, path, f"tcp://host.test:{server.port}",
+                    f"{path.B6} host.test\n{path.B4} host.test\n10.77.0.3 host.test\n")
+                self.assertGreaterEqual(took, 0.500 + 2 * DELAY)
+                self.assertEqual(met, f"10.77.0.3:{server.port}")
 
 
 def timed(action):
