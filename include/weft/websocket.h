@@ -87,6 +87,23 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_accept(struct weft_ws **ret, struct weft_st
                                             const struct weft_ws_options *o, weft_deadline d);
 
 /*
+ * The same in a handler of an HTTP server (http_server.h), on whatever route it stands:
+ *
+ *     struct weft_ws *ws;
+ *     int err = weft_http_websocket(q, r, &ws, NULL);
+ *     if (err != 0)
+ *         return err;
+ *
+ * Returns 0, with *ret the handler's; the status of a refusal (400 to 599), whose fields are set
+ * and which the handler returns, to have it answered; or a negative code, as above.
+ */
+struct weft_http_request;
+struct weft_http_response;
+WEFT_API WEFT_MUST_CHECK int weft_http_websocket(struct weft_http_request *q,
+                                                 struct weft_http_response *r, struct weft_ws **ret,
+                                                 const struct weft_ws_options *o);
+
+/*
  * The client's side of the handshake on a connected stream. host: as for the Host field, with the
  * port where it is not the default; path: with its query, NULL: "/". Otherwise as weft_ws_accept.
  * Returns 0; -ECONNREFUSED (the server answered with another status: it is in the detail),
