@@ -305,6 +305,8 @@ static int fetch(struct weft_http_client *c, struct weft__http_ask *a, struct we
         err = i < max ? follow(c, a, url, r)
                       : weft__fail(WEFT_ELIMIT, "more than %d redirects, the last from %.80s", max,
                                    r->url);
+        if (err == 0) /* mostly the next request goes the same way */
+            (void)weft__http_reply_drain(r, weft_earlier(d, weft_after_ms(WEFT__HTTP_DRAIN_MS)));
         weft_http_reply_close(&r);
         if (err < 0)
             return err;

@@ -31,6 +31,7 @@
 #define WEFT__HTTP_FIELDS_MAX 128u  /* of a reply */
 #define WEFT__HTTP_INTERIM_MAX 16   /* replies of 1xx before the last one */
 #define WEFT__HTTP_DRAIN_MAX 65536u /* what is left of a body is read to keep the connection */
+#define WEFT__HTTP_DRAIN_MS 1000    /* and waited for, where the next request is to the same host */
 #define WEFT__HTTP_HOST_BUCKETS 64
 
 struct weft__h2;
@@ -186,6 +187,8 @@ int weft__http_reply_copy(const char *data, const struct weft__http1_field *from
                           char **text, struct weft_http_field **fields);
 /* Looks at the head: length and content coding. The head was just read. */
 int weft__http_reply_begin(struct weft_http_reply *r, enum weft__http_method method);
+/* Reads a short rest of the body, so that the connection can go on: true when that was all. */
+bool weft__http_reply_drain(struct weft_http_reply *r, weft_deadline d);
 /* The body has ended: the connection is free for others. */
 void weft__http_reply_ended(struct weft_http_reply *r);
 

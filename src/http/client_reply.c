@@ -271,13 +271,12 @@ int weft_http_reply_body(struct weft_http_reply *r, const void **data, size_t *l
     return 0;
 }
 
-/* Reads what is there of the rest, so that the connection can go on: true when that was all. */
-static bool drain(struct weft_http_reply *r)
+bool weft__http_reply_drain(struct weft_http_reply *r, weft_deadline d)
 {
     size_t total = 0;
     while (r->error == 0 && !r->ended && total < WEFT__HTTP_DRAIN_MAX) {
         const void *data;
-        ssize_t n = peek(r, &data, WEFT_NOW);
+        ssize_t n = peek(r, &data, d);
         if (n <= 0)
             break;
         total += (size_t)n;
@@ -291,7 +290,7 @@ void weft_http_reply_close(struct weft_http_reply **ret)
     struct weft_http_reply *r = *ret;
     if (r == NULL)
         return;
-    if (r->conn != NULL && !drain(r) && r->conn != NULL)
+    if (r->conn != NULL && !weft__http_reply_drain(r, WEFT_NOW) && r->conn != NULL)
         r->conn->cls->release(r, false);
     weft__decoder_close(&r->decoder);
     r->client->replies--;
