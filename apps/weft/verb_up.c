@@ -20,9 +20,10 @@
 
 #include "cli.h"
 #include "node.h"
+#include "site.h"
 
 static struct {
-    const char *host, *tasks, *threads, *protocols, *udp, *path, *driver;
+    const char *host, *tasks, *threads, *protocols, *udp, *path, *http, *files, *driver;
     int64_t workers, drain_ms, watchdog_ms, status_ms;
 } config = {
     .host = "127.0.0.1",
@@ -43,8 +44,12 @@ static const struct cli_option options[] = {
     {"unix", "ENDPOINT",
      "echo over a Unix socket (unix:$XDG_RUNTIME_DIR/weft/echo.sock,\n"
      "or unix:/tmp/weft-UID/echo.sock)\n"
-     "each of these five takes 'none', too",
+     "each of these five takes 'none', too, as does --http",
      CLI_TEXT, &config.path, 0, 0, NULL},
+    {"http", "ENDPOINT", "the node's page, /metrics and /healthz (tcp://HOST:8080)", CLI_TEXT,
+     &config.http, 0, 0, NULL},
+    {"files", "DIRECTORY", "serve its files at /files/ of the page", CLI_TEXT, &config.files, 0, 0,
+     NULL},
     {"workers", "N", "loops of each service, each with its own thread (1)", CLI_NUMBER,
      &config.workers, 1, 256, NULL},
     {"driver", "NAME", "uring or epoll (the best that works here)", CLI_CHOICE, &config.driver, 0,
@@ -131,6 +136,27 @@ static int open_service(struct node *n, const struct service *s)
     return r;
 }
 
+/* The page, unless it is not wanted. */
+static int open_site(struct site *site, struct node *n)
+{
+    const struct service s = {config.http, WEFT_TASKS, "tcp", 8080};
+    char buf[WEFT_ENDPOINT_MAX + 16];
+    const char *endpoint = s.endpoint;
+    if (endpoint != NULL && strcmp(endpoint, "none") == 0)
+        return CLI_GO_ON;
+    if (endpoint == NULL) {
+        default_endpoint(&s, buf, sizeof(buf));
+        endpoint = buf;
+    }
+    int r = site_open(site, n, endpoint, config.files);
+    if (r < 0)
+        return cli_failed_code(verb.name, r, "cannot serve the page on %s", endpoint);
+    printf("listening %s http\n", site->endpoint);
+    if (strncmp(site->endpoint, "tcp://", 6) == 0)
+        printf("the node's page: http://%s/\n", site->endpoint + 6);
+    return CLI_GO_ON;
+}
+
 /* --- Status -------------------------------------------------------------------------------- */
 
 static void show_stop(const struct node *n, bool terminal)
@@ -195,10 +221,13 @@ static int run(void *arg)
         .workers = (int)config.workers,
         .loop = arg,
     };
+    struct site site = {0};
     printf("weft %s, driver %s\n", weft_version(), weft_driver_name());
     int r = node_open(&n);
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]) && r == CLI_GO_ON; i++)
         r = open_service(&n, &services[i]);
+    if (r == CLI_GO_ON)
+        r = open_site(&site, &n);
     if (r == CLI_GO_ON && config.status_ms > 0 &&
         weft_group_go(n.group, "status", show_status, &n) < 0)
         r = cli_failed(verb.name, "cannot start the status line");
@@ -207,6 +236,7 @@ static int run(void *arg)
         r = node_run(&n);
     }
     node_close(&n);
+    site_close(&site);
     return r;
 }
 
@@ -216,8 +246,8 @@ int up_main(int argc, char **argv)
     int r = cli_parse(&verb, argc, argv, NULL);
     if (r != CLI_GO_ON)
         return r;
-    const char *const given[] = {config.tasks, config.threads, config.protocols, config.udp,
-                                 config.path};
+    const char *const given[] = {config.tasks, config.threads, config.protocols,
+                                 config.udp,   config.path,    config.http};
     for (size_t i = 0; i < sizeof(given) / sizeof(given[0]) && r == CLI_GO_ON; i++)
         if (given[i] != NULL && strcmp(given[i], "none") != 0)
             r = node_check(verb.name, given[i]);

@@ -14,9 +14,9 @@ import harness
 from harness import (DRIVERS, MODELS, WAYS, Case, Echo, Weft, echoes, load, pattern, receive, run,
                      until)
 
-VERBS = ("up", "echo", "load", "tree")
+VERBS = ("up", "echo", "load", "get", "tree")
 UP_QUIET = ("up", "--tasks", "tcp://127.0.0.1:0", "--threads", "tcp://127.0.0.1:0", "--protocols",
-            "tcp://127.0.0.1:0", "--udp", "udp://127.0.0.1:0")
+            "tcp://127.0.0.1:0", "--udp", "udp://127.0.0.1:0", "--http", "none")
 
 
 class Help(Case):
@@ -472,7 +472,7 @@ class Up(Case):
 
     def test_no_service_is_a_must(self):
         with Weft("up", "--tasks", "none", "--threads", "none", "--protocols", "none", "--udp",
-                  "none", "--unix", "none") as node:
+                  "none", "--unix", "none", "--http", "none") as node:
             node.line()
             self.assertEqual(node.finish(), 0)
 

@@ -44,7 +44,7 @@ class Node(Weft):
         try:
             super().__init__("up", "--tasks", "tcp://127.0.0.1:0", "--threads",
                              "tcp://127.0.0.1:0", "--protocols", "tcp://127.0.0.1:0", "--udp",
-                             "udp://127.0.0.1:0", "--unix", "none", "--status-ms", "0", *args,
+                             "udp://127.0.0.1:0", "--unix", "none", "--http", "none", "--status-ms", "0", *args,
                              driver=driver, **more)
             lines = [self.line() for _ in range(5)]
         except BaseException:
