@@ -6,8 +6,9 @@
  * Floor 0. It is strict: what two readers could understand differently is refused, never repaired.
  *
  * Invariants:
- * - the result depends on the bytes alone, not on the pieces in which they arrive; a verdict is
- *   given at the first byte that decides it, and every byte is looked for a line's end in once;
+ * - the result depends on the bytes alone, not on the pieces in which they arrive: a line is judged
+ *   when it is whole, a control character in it, and that it is too long, at once;
+ * - the end of a line is looked for in each byte once, however the bytes arrive;
  * - results are spans, positions in the caller's buffer, so the buffer may grow and move between
  *   calls as long as the bytes of the message stay in front of it;
  * - nothing is allocated; every length, count and number has a maximum;

@@ -215,6 +215,7 @@ ssize_t weft__http_set_cookie_build(const struct weft__http_set_cookie *c, char 
    or does not fit. */
 bool weft__http_basic_parse(struct weft__slice value, char *buf, size_t cap,
                             struct weft__slice *user, struct weft__slice *password);
+/* -1: a colon in the user's name, more than 511 bytes together, or it does not fit. */
 ssize_t weft__http_basic_build(struct weft__slice user, struct weft__slice password, char *buf,
                                size_t cap);
 
