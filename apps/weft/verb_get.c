@@ -304,7 +304,7 @@ static int run(const char *url, weft_deadline d)
     }
     struct weft_tls_options to = {.ca = config.ca,
                                   .insecure_no_verify = config.insecure,
-                                  .alpn = config.http1 ? "http/1.1" : NULL};
+                                  .alpn = config.http1 ? "http/1.1" : "h2,http/1.1"};
     int err = res != CLI_GO_ON ? 0 : weft_tls_open(&tls, &to);
     struct weft_http_client_options co = {
         .tls = tls, .proxy = config.proxy, .no_http2 = config.http1};

@@ -18,6 +18,8 @@
 #include "wire/http_field.h"
 
 #define FD_PIECE 16384u
+#define DROP_MAX 65536u /* of a body that no handler wanted */
+#define DROP_MS 2000
 #define NS_PER_MS INT64_C(1000000)
 
 static struct weft__h2_exchange *of(struct weft__http_exchange *x)
@@ -227,6 +229,24 @@ static const char *refusal(int status)
     }
 }
 
+/*
+ * What the handler left of the request's body is read for a while. A server may reset the stream
+ * instead (RFC 9113 section 8.1), but there are clients that lose the answer with it.
+ */
+static void pass_body(struct weft__h2_exchange *e)
+{
+    const void *data;
+    size_t dropped = 0;
+    weft_deadline until = weft_after_ms(DROP_MS);
+    while (dropped < DROP_MAX && !e->st->closed) {
+        ssize_t n = weft__h2_peek(e->st, &data, until);
+        if (n <= 0)
+            return;
+        weft__h2_consume(e->st, (size_t)n);
+        dropped += (size_t)n;
+    }
+}
+
 void weft__h2_answer(struct weft__h2_exchange *e)
 {
     int status = weft__h2_prepare(e);
@@ -240,6 +260,8 @@ void weft__h2_answer(struct weft__h2_exchange *e)
     weft__http_account(&e->x);
     if (err < 0)
         weft__h2_reset(e->st, NGHTTP2_INTERNAL_ERROR);
+    else if (!e->st->end_in)
+        pass_body(e);
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */
