@@ -3,6 +3,7 @@
 #include "rt_kit.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -77,6 +78,16 @@ static void options(void)
     CHECK_EQ(option(s, IPPROTO_TCP, TCP_USER_TIMEOUT), 4321);
     CHECK_EQ(s->out_max, 50000);
     weft_abort(&s);
+    o = (struct weft_dial_options){.interface = "lo", .fast_open = true};
+    CHECK_EQ(weft_dial(&s, t.at, &o, WEFT_NEVER), 0);
+    CHECK_EQ(option(s, IPPROTO_TCP, TCP_FASTOPEN_CONNECT), 1);
+    char name[IF_NAMESIZE] = "";
+    socklen_t len = sizeof name;
+    CHECK_EQ(getsockopt(weft_stream_fd(s), SOL_SOCKET, SO_BINDTODEVICE, name, &len), 0);
+    CHECK(strcmp(name, "lo") == 0);
+    weft_abort(&s);
+    (void)snprintf(at, sizeof at, "%s?interface=nosuch0", t.at);
+    CHECK_EQ(weft_dial(&s, at, NULL, WEFT_NEVER), -ENODEV);
     weft_listener_close(&t.l);
 }
 

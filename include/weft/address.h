@@ -23,9 +23,11 @@
  * control characters, '&' and '%' are written %HH.
  *
  *   dialling (tcp, tls)   bind=ENDPOINT  family=4|6  attempt-delay=MS
- *                         keepalive=S  user-timeout=MS  nagle=on|off
+ *                         keepalive=S  user-timeout=MS  nagle=on|off  fast-open=on|off
+ *                         interface=NAME  proxy=URL  send-proxy=1|2
  *   dialling (tls)        server-name=NAME  ca=FILE  cert=FILE  key=FILE  alpn=A,B
  *   serving (tls)         cert=FILE  key=FILE  alpn=A,B
+ *   serving (all)         proxy-from=ADDRESSES
  *
  * Thread rule: any thread; nothing waits. On failure out-parameters are untouched and
  * weft_error_detail says which part is wrong and at which character, counted from 1.

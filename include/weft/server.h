@@ -57,8 +57,12 @@ struct weft_server_options {
                              */
     const char *cert, *key; /* instead of it: file or PEM text, as in struct weft_tls_certificate */
     int64_t handshake_ms;   /* a handshake that takes longer fails; 0: as the context says */
-    int max_handshakes;     /* under way at once, others wait; 0: as many as connections */
-    int handshake_rate;     /* begun in a second, others wait; 0: no limit */
+    /* Proxies before this server, as "10.0.0.0/8, ::1" or "*": what they connect begins with a
+     * PROXY header (haproxy's PROXY protocol, 1 or 2), and weft_stream_peer then says what it
+     * tells. Others are served as they come. Not with WEFT_PROTOCOLS. */
+    const char *proxy_from;
+    int max_handshakes; /* under way at once, others wait; 0: as many as connections */
+    int handshake_rate; /* begun in a second, others wait; 0: no limit */
 };
 
 /*

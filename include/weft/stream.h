@@ -29,13 +29,21 @@ struct weft_tls; /* tls.h */
 
 /* What the endpoint says itself, in its options (address.h), goes before these. */
 struct weft_dial_options {
-    const char *bind;     /* endpoint to bind the local side to; NULL: the system chooses */
-    int family;           /* of a name's addresses: AF_INET, AF_INET6; 0: both */
-    int attempt_delay_ms; /* a name's next address is tried after so long; 0: 250; at least 10 */
-    bool no_delay_off;    /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
-    int keepalive_s;      /* > 0: TCP keep-alive after so many idle seconds */
-    int user_timeout_ms;  /* > 0: TCP_USER_TIMEOUT, tcp(7) */
-    size_t write_buffer;  /* bytes of joined writes that may wait; 0: 64 KiB */
+    const char *bind;      /* endpoint to bind the local side to; NULL: the system chooses */
+    int family;            /* of a name's addresses: AF_INET, AF_INET6; 0: both */
+    int attempt_delay_ms;  /* a name's next address is tried after so long; 0: 250; at least 10 */
+    const char *interface; /* SO_BINDTODEVICE, socket(7): "eth0"; needs Linux 5.7 or privileges */
+    /* A proxy to go through, which looks names up itself: "socks5://host:port" (RFC 1928) or
+     * "http://host:port" (CONNECT), before the host "user:password@" with %HH in them. */
+    const char *proxy;
+    int send_proxy; /* 1, 2: tells the peer first, by that version of the PROXY protocol, ... */
+    const struct weft_address *proxy_from, *proxy_to; /* ... of these; NULL: the connection's own */
+    bool fast_open; /* TCP_FASTOPEN_CONNECT, tcp(7), where it can be had: then the first write may
+                       meet what connecting would have */
+    bool no_delay_off;   /* leave Nagle's algorithm on; TCP_NODELAY is set otherwise */
+    int keepalive_s;     /* > 0: TCP keep-alive after so many idle seconds */
+    int user_timeout_ms; /* > 0: TCP_USER_TIMEOUT, tcp(7) */
+    size_t write_buffer; /* bytes of joined writes that may wait; 0: 64 KiB */
     /* Of tls:// endpoints, and of unix: ones that are to be secured, which these say. */
     struct weft_tls *tls;    /* NULL: the system's trust store, no certificate of one's own */
     const char *server_name; /* that the peer's certificate must have, and that the peer is told;

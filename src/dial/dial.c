@@ -23,9 +23,10 @@ int weft__plan_fail(const struct weft__plan *p, int err)
 /* A connected descriptor, or a negative code. */
 static int connect_to(struct weft__plan *p, struct weft_address *peer, weft_deadline d)
 {
-    if (p->to.host[0] != '\0')
-        return weft__race_run(p, p->to.host, p->to.port, peer, d);
-    *peer = p->to.address;
+    const struct weft_endpoint *hop = weft__plan_hop(p);
+    if (hop->host[0] != '\0')
+        return weft__race_run(p, hop->host, hop->port, peer, d);
+    *peer = hop->address;
     int fd = weft__dial_fd(&p->how, peer, d);
     if (fd < 0)
         return weft__fail(fd, "connecting to %s: %s", p->text, weft_error_text(fd));
@@ -44,7 +45,11 @@ int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadlin
         return fd;
     }
     weft__fd_stream_init(s, fd, peer.sa.ss_family, weft_loop_current(), p->write_buffer);
-    int err = p->secure ? weft_tls_connect(&s, p->tls, p->server_name, d) : 0;
+    int err = p->proxy != WEFT__PROXY_NONE ? weft__proxy_ask(p, s, d) : 0;
+    if (err == 0 && p->send_proxy > 0)
+        err = weft__proxy_tell(p, s, d);
+    if (err == 0 && p->secure)
+        err = weft_tls_connect(&s, p->tls, p->server_name, d);
     if (err < 0) {
         err = weft__plan_fail(p, err);
         weft__out_last_try(s); /* the alert, that says why to the peer */

@@ -11,13 +11,19 @@
 
 #include "net/dial.h"
 #include "net/stream.h"
+#include "wire/proxy.h"
 
 struct weft__plan {
     struct weft_endpoint to;
     struct weft__dial_how how;
     int family; /* of addresses: AF_INET, AF_INET6; 0: both */
     size_t write_buffer;
-    int attempt_delay_ms; /* between the attempts of a race */
+    int attempt_delay_ms;     /* between the attempts of a race */
+    struct weft_endpoint via; /* the proxy's; with proxy set */
+    enum weft__proxy_kind proxy;
+    char *proxy_user, *proxy_password;        /* NULL: none */
+    int send_proxy;                           /* version of a PROXY header to send; 0: none */
+    struct weft_address proxy_from, proxy_to; /* what it says; len 0: the connection's own */
     bool secure;
     struct weft_tls *tls;         /* counted; NULL: the system's trust store */
     char *server_name;            /* NULL: none is known */
@@ -33,6 +39,17 @@ int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadlin
 
 /* Says in front of an error's detail where it was met; returns the code. */
 int weft__plan_fail(const struct weft__plan *p, int err);
+
+/* proxy.c: the options about proxies; asking one for the connection; the PROXY header. */
+int weft__plan_proxy(struct weft__plan *p, const struct weft_dial_options *o);
+int weft__proxy_ask(const struct weft__plan *p, struct weft_stream *s, weft_deadline d);
+int weft__proxy_tell(const struct weft__plan *p, struct weft_stream *s, weft_deadline d);
+
+/* Where the first connection goes. */
+static inline const struct weft_endpoint *weft__plan_hop(const struct weft__plan *p)
+{
+    return p->proxy != WEFT__PROXY_NONE ? &p->via : &p->to;
+}
 
 /* A context as the options ca, cert, key and alpn of an endpoint describe it; *ret stays NULL when
  * there are none of them. */

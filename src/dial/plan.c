@@ -115,8 +115,9 @@ static int plan_local(struct weft__plan *p, const struct weft_dial_options *o)
     if (err < 0)
         return err;
     int family = local.address.sa.ss_family;
-    bool named = p->to.host[0] != '\0' && family != AF_UNIX && local.address.len > 0;
-    if (!named && (local.address.len == 0 || family != p->to.address.sa.ss_family))
+    const struct weft_endpoint *hop = weft__plan_hop(p);
+    bool named = hop->host[0] != '\0' && family != AF_UNIX && local.address.len > 0;
+    if (!named && (local.address.len == 0 || family != hop->address.sa.ss_family))
         return weft__fail(-EINVAL, "bind %s does not go with %s", text, p->text);
     if (named && p->family != 0 && p->family != family)
         return weft__fail(-EINVAL, "bind %s is not of the family asked for", text);
@@ -133,9 +134,25 @@ static int plan_family(struct weft__plan *p, const struct weft_dial_options *o)
     p->family = place >= 0 ? families[place] : o->family;
     if (p->family != 0 && p->family != AF_INET && p->family != AF_INET6)
         return weft__fail(-EINVAL, "family %d is neither AF_INET nor AF_INET6", p->family);
-    if (p->family != 0 && p->to.kind != WEFT_ENDPOINT_UNIX && p->to.host[0] == '\0' &&
-        p->to.address.sa.ss_family != p->family)
+    const struct weft_endpoint *hop = weft__plan_hop(p);
+    if (p->family != 0 && hop->kind != WEFT_ENDPOINT_UNIX && hop->host[0] == '\0' &&
+        hop->address.sa.ss_family != p->family)
         return weft__fail(-EINVAL, "%s is not of the family asked for", p->text);
+    return 0;
+}
+
+static int plan_interface(struct weft__plan *p, const struct weft_dial_options *o)
+{
+    char buf[WEFT_QUERY_MAX + 1];
+    const char *name = o->interface;
+    if (weft_endpoint_option(&p->to, "interface", buf, sizeof buf) > 0)
+        name = buf;
+    if (name == NULL)
+        return 0;
+    if (name[0] == '\0' || strlen(name) >= sizeof p->how.interface)
+        return weft__fail(-EINVAL, "interface '%.40s': a name of 1 to %zu bytes", name,
+                          sizeof p->how.interface - 1);
+    strcpy(p->how.interface, name); /* measured above */
     return 0;
 }
 
@@ -162,11 +179,16 @@ static int fill(struct weft__plan *p, const char *endpoint, const struct weft_di
 {
     int err = read_endpoint(p, endpoint);
     if (err == 0)
+        err = weft__plan_proxy(p, o);
+    if (err == 0)
         err = plan_family(p, o);
     if (err == 0)
         err = plan_local(p, o);
     if (err == 0)
         err = plan_tls(p, o);
+    if (err == 0)
+        err = plan_interface(p, o);
+    p->how.fast_open = weft__query_number(&p->to, "fast-open", o->fast_open) != 0;
     p->write_buffer = o->write_buffer;
     p->attempt_delay_ms =
         weft__query_number(&p->to, "attempt-delay",
@@ -203,5 +225,7 @@ void weft__plan_free(struct weft__plan *p)
         return;
     weft__tls_unref(p->tls);
     weft__free(p->server_name);
+    weft__free(p->proxy_user);
+    weft__free(p->proxy_password);
     weft__free(p);
 }

@@ -65,8 +65,12 @@ int weft_server_open(struct weft_server **ret, struct weft_group *g, const char 
     int err = read_endpoint(&w.at, endpoint);
     if (err == 0)
         err = context(&w.tls, &w.at, o);
+    struct weft_server_options with = *o;
+    char proxies[WEFT_QUERY_MAX + 1];
+    if (err == 0 && weft_endpoint_option(&w.at, "proxy-from", proxies, sizeof proxies) > 0)
+        with.proxy_from = proxies;
     if (err == 0)
-        err = weft__server_open(ret, g, &w, o);
+        err = weft__server_open(ret, g, &w, &with);
     weft__tls_unref(w.tls);
     return err;
 }

@@ -38,7 +38,14 @@ int weft__dial_socket(const struct weft__dial_how *h, int family)
     int fd = weft__call_socket(family, SOCK_STREAM, 0);
     if (fd < 0)
         return fd;
-    int err = h->local.len > 0 ? bind_local(fd, h, family) : 0;
+    int err = 0;
+    if (family != AF_UNIX && h->interface[0] != '\0')
+        err = weft__call_setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, h->interface,
+                                    (socklen_t)strlen(h->interface) + 1);
+    if (err == 0 && h->local.len > 0)
+        err = bind_local(fd, h, family);
+    if (err == 0 && family != AF_UNIX && h->fast_open)
+        (void)set_int(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1); /* where it can be had */
     if (err == 0 && family != AF_UNIX && h->user_timeout_ms > 0)
         err = set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, h->user_timeout_ms);
     if (err < 0) {

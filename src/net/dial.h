@@ -5,13 +5,16 @@
  * The steps of connecting to one address (floor 3): socket, connect (the only one that waits),
  * settle. What joins them with names, proxies and TLS is in src/dial/.
  */
+#include <net/if.h>
+
 #include <weft/stream.h>
 
 /* What the attempts of one dial have in common. */
 struct weft__dial_how {
     struct weft_address local; /* len 0: the system chooses */
     int keepalive_s, user_timeout_ms;
-    bool no_delay_off;
+    bool no_delay_off, fast_open;
+    char interface[IF_NAMESIZE]; /* "": any */
 };
 
 /* A socket that is bound and has the options that belong before connect; or a negative code. */

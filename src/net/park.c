@@ -33,6 +33,8 @@ int weft__park(struct weft_stream **ret, const struct weft__parking *p, void *us
     struct weft__transport *t = NULL;
     if (c == NULL || c->worker == NULL || s->loop == NULL)
         return -EOPNOTSUPP;
+    if (c->told.len > 0)
+        return -EOPNOTSUPP; /* what a proxy has told would be lost */
     if (s->error < 0 || s->end || weft__in_left(s) > 0)
         return -EBUSY;
     struct weft__worker *w = c->worker;

@@ -22,6 +22,7 @@
 #define CONNECTIONS_DEFAULT 10000
 #define BACKLOG_DEFAULT 4096
 #define WRITE_MS_DEFAULT 60000
+#define PROLOGUE_MS_DEFAULT 10000
 
 /* --- Peers ------------------------------------------------------------------------------------ */
 
@@ -113,6 +114,7 @@ static void server_free(struct weft__attached *a)
     pthread_mutex_destroy(&s->lock);
     weft__handshakes_fini(&s->handshakes);
     weft__secure_unref(s->tls);
+    weft__free(s->proxies);
     weft__free(s);
 }
 
@@ -151,8 +153,9 @@ static void defaults(struct weft_server *s, const struct weft_server_options *o)
         s->options.backlog = BACKLOG_DEFAULT;
     if (o->write_ms == 0)
         s->options.write_ms = WRITE_MS_DEFAULT;
-    if (s->tls != NULL && o->handshake_ms <= 0)
-        s->options.handshake_ms = weft__secure_of(s->tls)->handshake_ms(s->tls);
+    if (o->handshake_ms <= 0)
+        s->options.handshake_ms =
+            s->tls != NULL ? weft__secure_of(s->tls)->handshake_ms(s->tls) : PROLOGUE_MS_DEFAULT;
     weft__handshakes_init(&s->handshakes, (size_t)o->max_handshakes, o->handshake_rate);
     s->options.cert = s->options.key = NULL; /* the caller's texts; read before */
     if (o->loop != NULL)
@@ -351,7 +354,12 @@ int weft__server_open(struct weft_server **ret, struct weft_group *g, const stru
         s->tls = weft__secure_of(w->tls)->ref(w->tls);
     pthread_mutex_init(&s->lock, NULL);
     defaults(s, o);
-    err = make_workers(s);
+    err = o->proxy_from != NULL ? weft__proxies_open(&s->proxies, o->proxy_from) : 0;
+    if (err == 0 && s->proxies != NULL && o->model == WEFT_PROTOCOLS)
+        err = weft__fail(-EOPNOTSUPP, "proxy_from is for tasks and threads");
+    s->options.proxy_from = NULL; /* the caller's text; read */
+    if (err == 0)
+        err = make_workers(s);
     if (err == 0)
         err = peers_open(s);
     if (err == 0)

@@ -52,6 +52,7 @@ struct weft_server {
     struct weft_endpoint at; /* with the real port */
     struct weft_tls *tls;    /* counted; NULL: plain */
     struct weft__handshakes handshakes;
+    struct weft__proxies *proxies; /* who sends PROXY headers; NULL: nobody */
     struct weft__unix_file file;
     int family;
     weft_handler handler;
@@ -125,6 +126,7 @@ struct weft__conn {
     struct weft__worker *worker;
     struct weft_stream *stream; /* NULL: given away or closed by the handler */
     struct weft__peer *peer;
+    struct weft_address told; /* by a PROXY header: the peer's; len 0: none */
     struct weft__pull *pull;  /* callbacks run by this flow; see pull.c */
     bool parked;              /* goes on without this flow, which counts nothing any more; park.c */
     uint32_t carried;         /* a protocol's own count, kept while it was parked */
@@ -189,6 +191,14 @@ void weft__server_worker_gone(struct weft__worker *w);
 /* Looks up and counts the peer of fd. False: it has too many connections already. */
 bool weft__server_admit(struct weft_server *s, int fd, struct weft__peer **peer);
 void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
+
+/* --- proxies.c: PROXY headers ------------------------------------------------------------------
+ */
+
+/* Reads "10.0.0.0/8, ::1" or "*". -EINVAL, -ENOMEM. */
+int weft__proxies_open(struct weft__proxies **ret, const char *text);
+/* Takes the header off a connection of one of them; waits. */
+int weft__proxies_meet(const struct weft__proxies *p, struct weft__conn *c, weft_deadline d);
 
 /* --- server_threads.c ------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "net/count.h"
+#include "net/server.h"
 #include "net/stream.h"
 #include "net/transport.h"
 
@@ -101,13 +102,17 @@ ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place
 
 int weft_stream_peer(const struct weft_stream *s, struct weft_address *ret)
 {
+    if (s->proto == NULL && s->conn != NULL && s->conn->told.len > 0) {
+        *ret = s->conn->told;
+        return 0;
+    }
     return s->cls->address(s, true, ret);
 }
 
 struct weft_address weft__stream_peer_or_none(const struct weft_stream *s)
 {
     struct weft_address a = {0};
-    return s->cls->address(s, true, &a) == 0 ? a : (struct weft_address){0};
+    return weft_stream_peer(s, &a) == 0 ? a : (struct weft_address){0};
 }
 
 int weft_stream_local(const struct weft_stream *s, struct weft_address *ret)

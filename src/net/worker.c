@@ -44,13 +44,9 @@ void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int err
     }
 }
 
-/* What comes before the handler, on the connection's own time. */
-static int prologue(struct weft__conn *c)
+static int shake_hands(struct weft__conn *c, weft_deadline d)
 {
     struct weft_server *s = c->worker->server;
-    if (s->tls == NULL)
-        return 0;
-    weft_deadline d = weft_after_ms(s->options.handshake_ms);
     const void *first;
     ssize_t n = weft_peek(c->stream, &first, d); /* who is silent takes nobody's place */
     int err = n > 0 ? 0 : n < 0 ? (int)n : WEFT_EEOF;
@@ -70,6 +66,17 @@ static int prologue(struct weft__conn *c)
     }
     atomic_fetch_add(err < 0 ? &s->unshaken : &s->shaken, 1);
     return err;
+}
+
+/* What comes before the handler, on the connection's own time. */
+static int prologue(struct weft__conn *c)
+{
+    const struct weft_server *s = c->worker->server;
+    if (WEFT__LIKELY(s->tls == NULL && s->proxies == NULL))
+        return 0;
+    weft_deadline d = weft_after_ms(s->options.handshake_ms);
+    int err = s->proxies != NULL ? weft__proxies_meet(s->proxies, c, d) : 0;
+    return err == 0 && s->tls != NULL ? shake_hands(c, d) : err;
 }
 
 void weft__conn_serve(struct weft__conn *c)
