@@ -85,6 +85,7 @@ int echo_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int tree_main(int argc, char **argv);
+int connect_main(int argc, char **argv);
 int get_main(int argc, char **argv);
 int sim_main(int argc, char **argv);
 

@@ -22,7 +22,9 @@ struct load_options {
     const char *endpoint, *driver;
     int64_t connections, size, pipeline, threads, per_source, connect_ms;
     double seconds, warmup;
-    bool json, reconnect;
+    bool json, reconnect, insecure;
+    const char *ca;
+    struct weft_tls *tls; /* of tls:// endpoints; NULL: the system's trust */
 };
 
 /* --- Errors by kind ------------------------------------------------------------------------ */

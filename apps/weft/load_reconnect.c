@@ -58,7 +58,8 @@ static int visit_once(const struct visitor *v)
     const struct load_options *o = v->w->run->o;
     weft_deadline d = weft_after_ms(o->connect_ms);
     char source[64];
-    struct weft_dial_options dial = {.bind = load_source(o, v->stream, source, sizeof(source))};
+    struct weft_dial_options dial = {.bind = load_source(o, v->stream, source, sizeof(source)),
+                                     .tls = o->tls};
     struct weft_stream *s = NULL;
     int64_t begin = weft_now_ns();
     int r = weft_dial(&s, o->endpoint, &dial, d);

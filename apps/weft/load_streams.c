@@ -157,6 +157,7 @@ static int connect_all(struct clients *all)
                 return r;
         struct weft_dial_options dial = {
             .bind = load_source(o, all->w->first + i, source, sizeof(source)),
+            .tls = o->tls,
         };
         r = weft_group_open(&all->groups[i]);
         if (r < 0)

@@ -23,6 +23,7 @@ static const struct {
     {"echo", echo_main, "serve echo at one endpoint, in the model of your choice"},
     {"serve", serve_main, "serve the files of a directory over HTTP"},
     {"load", load_main, "put an echo server under load and measure it"},
+    {"connect", connect_main, "standard input and output to any endpoint and back"},
     {"get", get_main, "fetch what is at a URL"},
     {"tree", tree_main, "show the tasks and connections of a running process"},
     {"sim", sim_main, "run a simulation with many seeds and gather what fails"},
@@ -35,11 +36,13 @@ static int print_help(void)
            "Network programming for C: a library, and this program on top of it.\n\nVerbs:\n");
     for (size_t i = 0; i < VERBS; i++)
         printf("  %-24s %s\n", verbs[i].name, verbs[i].about);
-    printf("\nOptions:\n"
-           "  %-24s print this, or with a verb its own help, and exit\n"
-           "  %-24s print the version and exit\n\n"
-           "An ENDPOINT is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME or fd:N.\n",
-           "--help", "--version");
+    printf(
+        "\nOptions:\n"
+        "  %-24s print this, or with a verb its own help, and exit\n"
+        "  %-24s print the version and exit\n\n"
+        "An ENDPOINT is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME\n"
+        "or fd:N.\n",
+        "--help", "--version");
     return CLI_OK;
 }
 

@@ -86,6 +86,7 @@ static int serve_streams(struct node *n, const char *endpoint, enum weft_model m
         .max_connections = 1000000, /* the limit of open files is the real one */
         .drain_ms = n->drain_ms,
         .loop = n->loop,
+        .tls = n->tls,
     };
     int r = weft_server_open(&s->server, n->group, endpoint, &o, protocols ? NULL : echo_stream,
                              NULL, protocols ? &factory : NULL);

@@ -28,6 +28,7 @@ struct node_service {
 struct node {
     const char *verb; /* in front of messages */
     int64_t drain_ms;
+    struct weft_tls *tls;            /* of tls:// endpoints; NULL: none */
     int workers;                     /* loops of a service; 1: all on the loop of the caller */
     const struct weft_options *loop; /* of other workers */
     struct weft_group *group;        /* all that ends at the first signal */

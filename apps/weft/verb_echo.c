@@ -12,10 +12,11 @@
 #include <weft/run.h>
 
 #include "cli.h"
+#include "cli_tls.h"
 #include "node.h"
 
 static struct {
-    const char *model, *listen, *driver;
+    const char *model, *listen, *driver, *cert, *key;
     int64_t workers, drain_ms, watchdog_ms;
     bool visible;
 } config = {
@@ -30,6 +31,10 @@ static const struct cli_option options[] = {
      "task|thread|protocol"},
     {"listen", "ENDPOINT", "where to listen (tcp://127.0.0.1:7001); port 0: any free one", CLI_TEXT,
      &config.listen, 0, 0, NULL},
+    {"cert", "FILE", "the certificate of a tls:// endpoint; without, one is made on the spot",
+     CLI_TEXT, &config.cert, 0, 0, NULL},
+    {"key", "FILE", "its key (it is in the certificate's file, too)", CLI_TEXT, &config.key, 0, 0,
+     NULL},
     {"workers", "N", "loops, each with its own thread (1); of threads: how many accept", CLI_NUMBER,
      &config.workers, 1, 256, NULL},
     {"driver", "NAME", "uring or epoll (the best that works here)", CLI_CHOICE, &config.driver, 0,
@@ -67,7 +72,11 @@ static int run(void *arg)
         .loop = arg,
     };
     const struct node_service *s;
-    int r = node_open(&n);
+    int r = cli_is_tls(config.listen) && strchr(config.listen, '?') == NULL
+                ? cli_tls_server(verb.name, &n.tls, config.cert, config.key)
+                : CLI_GO_ON;
+    if (r == CLI_GO_ON)
+        r = node_open(&n);
     if (r == CLI_GO_ON)
         r = node_serve(&n, config.listen, model_of(config.model), &s);
     if (r == CLI_GO_ON) {
@@ -76,6 +85,7 @@ static int run(void *arg)
         r = node_run(&n);
     }
     node_close(&n);
+    weft_tls_close(&n.tls);
     return r;
 }
 
@@ -88,6 +98,8 @@ int echo_main(int argc, char **argv)
         (config.workers > 1 || strcmp(config.model, "task") != 0))
         return cli_usage_error(verb.name, "a udp endpoint is served by one task, so it takes "
                                           "neither --model nor --workers");
+    if (!cli_is_tls(config.listen) && (config.cert != NULL || config.key != NULL))
+        return cli_usage_error(verb.name, "--cert and --key are for tls:// endpoints");
     r = node_check(verb.name, config.listen);
     if (r != CLI_GO_ON)
         return r;

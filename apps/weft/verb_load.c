@@ -17,6 +17,7 @@
 #include <weft/run.h>
 
 #include "cli.h"
+#include "cli_tls.h"
 #include "load.h"
 
 static struct load_options config = {
@@ -49,6 +50,10 @@ static const struct cli_option options[] = {
      "connections of one source address (25000); the next ones come\n"
      "from 127.1.0.1 and so on, so the server must be on this host",
      CLI_NUMBER, &config.per_source, 1, 60000, NULL},
+    {"ca", "FILE", "tls://: certificates to trust instead of the system's", CLI_TEXT, &config.ca, 0,
+     0, NULL},
+    {"insecure-no-verify", NULL, "tls://: believe any certificate", CLI_FLAG, &config.insecure, 0,
+     0, NULL},
     {"driver", "NAME", "uring or epoll (the best that works here)", CLI_CHOICE, &config.driver, 0,
      0, "uring|epoll"},
     {"json", NULL, "the report as one JSON object", CLI_FLAG, &config.json, 0, 0, NULL},
@@ -238,6 +243,11 @@ int load_main(int argc, char **argv)
     r = check(&e);
     if (r != CLI_GO_ON)
         return r;
+    if (cli_is_tls(config.endpoint)) {
+        r = cli_tls_client(verb.name, &config.tls, config.ca, config.insecure);
+        if (r != CLI_GO_ON)
+            return r;
+    }
     struct load_run run = {.o = &config};
     struct load_worker *workers = calloc((size_t)config.threads, sizeof(*workers));
     if (workers == NULL)
@@ -246,5 +256,6 @@ int load_main(int argc, char **argv)
     r = run_workers(workers, &run);
     r = r < 0 ? cli_failed_code(verb.name, r, "cannot start threads") : report(workers);
     free(workers);
+    weft_tls_close(&config.tls);
     return r;
 }

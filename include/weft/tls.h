@@ -135,6 +135,18 @@ WEFT_API WEFT_MUST_CHECK int weft_tls_accept_nowait(struct weft_stream *t, struc
                                                     size_t unread,
                                                     int (*done)(struct weft_stream *t, void *conn));
 
+/* --- Trying things out --------------------------------------------------------------------- */
+
+/*
+ * Makes a certificate that vouches for itself, with a new key: *ret is the PEM text of both, as
+ * weft_tls_certificate.chain takes it, to be freed with weft_tls_text_free. Nobody trusts it who is
+ * not told to (its text will do as a client's `ca`). names: "DNS:a.example,IP:10.0.0.1"; NULL:
+ * localhost by name and numbers. days that it is valid: 0: 30. Does not wait. Returns 0, -EINVAL,
+ * -ENOMEM.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_tls_self_signed(char **ret, const char *names, int days);
+WEFT_API void weft_tls_text_free(char **text);
+
 /* --- Facts --------------------------------------------------------------------------------- */
 
 /* Texts belong to the stream and live as long as it does; none is NULL. */
