@@ -16,6 +16,9 @@
 #define WEFT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define WEFT__UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/* What memory is fetched by. A guess is enough: nothing but speed depends on it. */
+#define WEFT__CACHE_LINE 64
+
 #define WEFT__ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* The object of type `type` whose member `member` is at `ptr`. */

@@ -59,6 +59,7 @@ static struct weft__transport *transport_new(struct weft__factory_ref *ref)
     if (t == NULL)
         return NULL;
     memset(t, 0, sizeof *t);
+    t->op.near = t;
     ref->refs++;
     return t;
 }

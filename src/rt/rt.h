@@ -134,17 +134,18 @@ struct weft__member {
 enum weft__flow_kind { WEFT__FLOW_TASK, WEFT__FLOW_THREAD, WEFT__FLOW_CALLBACK };
 
 struct weft__flow {
-    struct weft_loop *loop;     /* NULL: a plain thread */
-    struct weft__wait *wait;    /* the innermost one under way */
-    uint8_t kind;               /* enum weft__flow_kind */
-    bool finishing;             /* fn has returned, clean-up runs */
-    uint8_t shields;            /* how many are open */
-    uint32_t refused;           /* waits refused since the cancel: does it spin? */
-    _Atomic bool canceled;      /* in a word of its own: gcc reads those above in one */
-    int64_t shield_ns;          /* when the innermost shield ends */
-    int64_t shield_outer_ns[3]; /* and those around it; deeper ones are not told apart */
-    struct weft__list groups;   /* opened by this flow and not closed */
-    struct weft__defer *defers; /* last in first */
+    struct weft_loop *loop;  /* NULL: a plain thread */
+    struct weft__wait *wait; /* the innermost one under way */
+    const void *near;        /* what it looks at when it goes on: a hint, never followed */
+    uint8_t kind;            /* enum weft__flow_kind */
+    bool finishing;          /* fn has returned, clean-up runs */
+    uint8_t shields;         /* how many are open */
+    _Alignas(4) _Atomic bool canceled; /* in a word of its own: gcc reads those above in one */
+    uint32_t refused;                  /* waits refused since the cancel: does it spin? */
+    int64_t shield_ns;                 /* when the innermost shield ends */
+    int64_t shield_outer_ns[3];        /* and those around it; deeper ones are not told apart */
+    struct weft__list groups;          /* opened by this flow and not closed */
+    struct weft__defer *defers;        /* last in first */
     struct weft__detail *detail;
     const char *name;
     const char *site;
@@ -196,14 +197,18 @@ struct weft__before_wait {
 
 /* --- Tasks ----------------------------------------------------------------------------------- */
 
-/* Lives at the top of its own stack. */
+/*
+ * Lives at the top of its own stack, at the start of a cache line. What a switch needs comes first,
+ * and what a wait needs is first in the flow: together they are one line.
+ */
 struct weft__task {
-    struct weft__flow flow;
     struct weft__run run;
     struct weft__ctx ctx;
+    uint16_t spent; /* of the fairness budget since it was resumed */
+    bool begun;     /* it has run, so that its stack is worth a look */
+    bool peeked;    /* it is resumed to run `peek`, and nothing else */
+    struct weft__flow flow;
     struct weft__stack *stack;
-    uint16_t spent;                     /* of the fairness budget since it was resumed */
-    bool begun;                         /* it has run, so that its stack is worth a look */
     void (*peek)(struct weft__task *t); /* the tree's backtrace, run on the task's own stack */
 };
 

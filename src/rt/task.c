@@ -128,10 +128,9 @@ void weft__task_switch_away(struct weft_loop *l, struct weft__task *t)
         weft__ctx_switch(&t->ctx, &l->main);
     }
     reap(l);
-    while (WEFT__UNLIKELY(t->peek != NULL)) {
-        void (*peek)(struct weft__task *) = t->peek;
-        t->peek = NULL;
-        peek(t);
+    while (WEFT__UNLIKELY(t->peeked)) {
+        t->peeked = false;
+        t->peek(t);
         weft__ctx_switch(&t->ctx, &l->main);
         reap(l); /* the next one to come back here may be a task that ended */
     }
@@ -204,9 +203,9 @@ int weft__task_spawn(struct weft_group *g, const struct weft__spawn *s, struct w
     t->flow.id = ++l->next_id;
     t->run.fn = weft__task_resume;
     t->stack = stack;
-    t->peek = NULL;
     t->spent = 0;
     t->begun = false;
+    t->peeked = false;
     err = weft__group_enter(g, &t->flow.member, &weft__task_class);
     if (err < 0) {
         weft__stack_put(l->stacks, stack);

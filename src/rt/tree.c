@@ -166,6 +166,7 @@ static void take_backtrace(struct weft_loop *l, struct weft__task *t, struct pee
     ret->n = ret->first = 0;
     peeked = ret;
     t->peek = peek;
+    t->peeked = true;
     weft__flow_current = &t->flow;
     weft__ctx_switch(&l->main, &t->ctx);
     weft__flow_current = before;

@@ -9,10 +9,15 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "sys/call.h"
+
+#ifndef TCP_IS_MPTCP
+#define TCP_IS_MPTCP 43
+#endif
 
 #define EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
@@ -39,13 +44,19 @@ int weft__epoll_get(struct weft__epoll_table *t, int fd, struct weft__epoll_entr
     return 0;
 }
 
-/* What kind of socket it is decides whether a short read may be trusted. */
+/*
+ * What kind of socket it is decides whether a short read may be trusted. Only TCP knows the first
+ * question (Linux 5.16), so for most sockets one is enough.
+ */
 static void learn_type(struct weft__epoll_entry *e, int fd)
 {
     int v = 0;
     socklen_t len = sizeof(v);
-    e->trust = false;
     e->unix_stream = false;
+    e->trust = getsockopt(fd, IPPROTO_TCP, TCP_IS_MPTCP, &v, &len) == 0 && v == 0;
+    if (e->trust)
+        return;
+    len = sizeof(v);
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &v, &len) < 0 || v != SOCK_STREAM)
         return;
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &v, &len) < 0)

@@ -99,6 +99,24 @@ static inline struct weft__slink **weft__epoll_first(struct weft__slink **place,
     return place;
 }
 
+/*
+ * Operations of many connections are rarely in the cache. The system call of one event is the time
+ * in which those of the next come: evs[0] is about to be served, n are left with it.
+ */
+static inline void weft__epoll_fetch_ahead(const struct weft__epoll_table *t,
+                                           const struct epoll_event *evs, int n)
+{
+    for (int i = 1; i < 3 && i < n; i++) {
+        const struct weft__epoll_entry *e = weft__epoll_find(t, (int)(uint32_t)evs[i].data.u64);
+        if (e == NULL || e->in == NULL)
+            continue;
+        if (i == 2)
+            weft__op_fetch(weft__epoll_op(e->in));
+        else
+            weft__op_fetch_near(weft__epoll_op(e->in));
+    }
+}
+
 static inline struct weft__op *weft__epoll_take(struct weft__slink **place)
 {
     struct weft__op *op = weft__epoll_op(*place);

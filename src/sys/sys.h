@@ -38,6 +38,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/base.h"
 #include "base/list.h"
 
 enum weft__op_kind {
@@ -92,7 +93,8 @@ struct weft__op {
     uint8_t flags; /* WEFT__OP_MULTI ... */
     uint8_t state; /* the driver's; 0 when not under way */
     bool more : 1; /* out: MULTI goes on */
-    bool full : 1; /* out, RECV kinds: more bytes are known or likely to be waiting */
+    bool full : 1; /* out, RECV kinds: more bytes are known or likely to be waiting. On TCP a driver
+                      always knows, or else says so of a buffer that was filled */
     union {
         struct {
             void *buf; /* SEND and WRITE do not write to it */
@@ -115,8 +117,12 @@ struct weft__op {
             short events;
         } poll;
     } u;
-    uint32_t moved;   /* out, SEND: bytes that had gone when it failed */
-    int64_t until_ns; /* block driver only */
+    uint32_t moved; /* out, SEND: bytes that had gone when it failed */
+    union {
+        int64_t until_ns; /* block driver only */
+        const void *near; /* the others: what done looks at first, or NULL. A hint: they may have
+                             the processor fetch it ahead */
+    };
 };
 
 struct weft__sys; /* one driver instance; belongs to the thread that opened it */
@@ -162,6 +168,20 @@ extern const struct weft__driver weft__driver_sim;
  * set.
  */
 int weft__driver_choose(const struct weft__driver **ret, const char *name);
+
+/* Has the processor fetch an operation under way, that will end soon; then what done looks at. */
+static inline void weft__op_fetch(const struct weft__op *op)
+{
+    __builtin_prefetch(op);
+    __builtin_prefetch((const char *)op + WEFT__CACHE_LINE);
+    __builtin_prefetch((const char *)op + 2 * (size_t)WEFT__CACHE_LINE);
+}
+
+static inline void weft__op_fetch_near(const struct weft__op *op)
+{
+    __builtin_prefetch(op->near);
+    __builtin_prefetch((const char *)op->near + WEFT__CACHE_LINE);
+}
 
 static inline bool weft__sys_submit(struct weft__sys *sys, struct weft__op *op)
 {

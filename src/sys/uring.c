@@ -43,6 +43,10 @@
 #define DATA_IGNORE 0u
 #define DATA_WAKE 1u
 
+/* How many completions ahead an operation is fetched, and then what its done looks at. */
+#define FETCH_OP 6
+#define FETCH_NEAR 3
+
 static void uring_wake(struct weft__sys *sys);
 
 /* ---- sending ---- */
@@ -213,6 +217,20 @@ static void send_queued(struct uring_sys *s)
 
 /* ---- waiting ---- */
 
+static inline uint64_t data_at(const struct io_uring_cq *cq, unsigned i)
+{
+    return cq->cqes[i & cq->ring_mask].user_data;
+}
+
+/* Operations of many connections are rarely in the cache: those that come soon are fetched. */
+static inline void fetch_ahead(const struct io_uring_cq *cq, unsigned head, unsigned tail)
+{
+    if (tail - head > FETCH_OP)
+        weft__op_fetch((const void *)(uintptr_t)data_at(cq, head + FETCH_OP));
+    if (tail - head > FETCH_NEAR && data_at(cq, head + FETCH_NEAR) > DATA_WAKE)
+        weft__op_fetch_near((const void *)(uintptr_t)data_at(cq, head + FETCH_NEAR));
+}
+
 /* Takes what the completion queue holds now; what is added meanwhile is for the next wait. */
 static void reap(struct uring_sys *s)
 {
@@ -222,8 +240,7 @@ static void reap(struct uring_sys *s)
     while (head != tail) {
         const struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
         head++;
-        if (head != tail) /* operations of many connections are rarely in the cache */
-            __builtin_prefetch((void *)(uintptr_t)cq->cqes[head & cq->ring_mask].user_data);
+        fetch_ahead(cq, head, tail);
         io_uring_smp_store_release(cq->khead, head);
         if (WEFT__UNLIKELY(cqe.user_data <= DATA_WAKE)) {
             if (cqe.user_data == DATA_WAKE && !(cqe.flags & IORING_CQE_F_MORE))
