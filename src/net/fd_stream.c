@@ -3,8 +3,8 @@
  * Streams over a descriptor: TCP, Unix sockets, and by read(2) and write(2) pipes and terminals.
  *
  * Floor 3. Every wait is one operation of the seam. On a loop an idle stream in fill holds no
- * buffer: the driver brings one of its pool with the bytes; on a thread, a buffer is had once poll
- * says so.
+ * buffer: the driver brings one of its pool with the bytes. A thread, which keeps one anyway and is
+ * in one call at a time, waits with it in hand.
  */
 #include <errno.h>
 #include <poll.h>
@@ -39,6 +39,7 @@ int weft__fd_await(struct weft_stream *s, struct weft__io *io, bool writing, wef
     if (WEFT__UNLIKELY(s->closed)) /* while an earlier round of the same call had yielded */
         return WEFT_ECLOSED;
     weft_deadline sooner = limited(s, writing, d);
+    weft__flow_self()->near = s;
     int n = weft__await(io, writing ? "write" : "read", sooner);
     if (n == -ETIMEDOUT && sooner.ns < d.ns)
         s->timed_out = true;
@@ -49,7 +50,7 @@ static void got(struct weft_stream *s, struct weft__io *io, ssize_t n, size_t ca
 {
     if (n > 0) {
         weft__stream_got(s, (size_t)n);
-        s->drained = (size_t)n < cap && !io->op.full;
+        s->drained = ((size_t)n < cap || s->tcp) && !io->op.full;
     } else if (n == 0) {
         s->end = true;
     }
@@ -83,19 +84,27 @@ static ssize_t fill_pool(struct weft_stream *s, weft_deadline d)
     return n;
 }
 
+/* Waits for bytes where no driver brings them in a buffer of its own. */
+static ssize_t await_bytes(struct weft_stream *s, weft_deadline d)
+{
+    struct weft__io io;
+    io.op = (struct weft__op){.kind = WEFT__OP_POLL, .fd = s->fd, .u.poll = {.events = POLLIN}};
+    ssize_t n = weft__fd_await(s, &io, false, d);
+    if (n > 0)
+        s->drained = false; /* poll has just said so */
+    return n;
+}
+
 static ssize_t fd_fill(struct weft_stream *s, weft_deadline d)
 {
     if (s->loop != NULL && s->socket)
         return fill_pool(s, d);
-    struct weft__io io;
-    io.op = (struct weft__op){.kind = WEFT__OP_POLL, .fd = s->fd, .u.poll = {.events = POLLIN}};
-    ssize_t n = weft__fd_await(s, &io, false, d);
+    ssize_t n = s->loop != NULL ? await_bytes(s, d) : 0;
     if (n < 0)
         return n;
     struct weft__rbuf *rb = weft__in_alloc(s, WEFT__RBUF_SIZE);
     if (rb == NULL)
         return -ENOMEM;
-    s->drained = false; /* poll has just said so */
     n = fd_read(s, rb->data, WEFT__RBUF_SIZE, d);
     rb->len = n > 0 ? (uint32_t)n : 0;
     s->in = rb;

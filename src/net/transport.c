@@ -272,7 +272,7 @@ static void received(struct weft__transport *t)
         struct weft__rbuf *rb = t->op.rbuf;
         rb->used = 0;
         weft__stream_got(&t->s, (size_t)n);
-        t->s.drained = (uint32_t)n < WEFT__RBUF_SIZE && !t->op.full;
+        t->s.drained = (t->s.tcp || (uint32_t)n < WEFT__RBUF_SIZE) && !t->op.full;
         if ((t->s.aborting || t->s.closing) && !t->s.detached)
             weft__rbuf_put(t->s.loop->sys, rb);
         else if (hold_back)

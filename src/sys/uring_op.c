@@ -219,7 +219,7 @@ static void on_recv_pool(struct uring_sys *s, struct weft__op *op, int res, uint
             VALGRIND_MAKE_MEM_DEFINED(rb->data, res);
 #endif
         rb->len = (uint32_t)res;
-        op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 || rb->len == WEFT__RBUF_SIZE;
+        op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
         op->rbuf = rb;
         if (flags & IORING_CQE_F_MORE) {
             op->more = true;
@@ -293,7 +293,7 @@ static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t fl
         return;
     }
     if (op->kind == WEFT__OP_RECV)
-        op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 || (uint32_t)res == op->u.io.len;
+        op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
     else if (op->kind == WEFT__OP_RECVMSG)
         op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 || fills(op->u.msg.msg, res);
     if (WEFT__UNLIKELY(flags & IORING_CQE_F_MORE)) {
