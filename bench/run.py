@@ -411,14 +411,16 @@ def run_memory(args, field, failures):
 # ---- workers ----
 
 WORKERS_CELL = (64, 64, 16, False, "")
-SHARE_MS = (3, 10)  # the CPU that each worker gets: this much in every so much
+# The CPU that each worker gets: this much in every so much. While two workers have their share, no
+# load runs, so a share must not last longer than what is in flight.
+SHARE_MS = (0.3, 1)
 SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(platform.machine())
 
 
 def limit_share(tid):
     """Puts a thread under SCHED_DEADLINE, which gives it its share and no more (needs root)."""
     reset_on_fork, deadline = 1, 6
-    runtime, period = (ms * 1_000_000 for ms in SHARE_MS)
+    runtime, period = (int(ms * 1_000_000) for ms in SHARE_MS)
     attr = struct.pack("IIQiIQQQ", 48, deadline, reset_on_fork, 0, 0, runtime, period, period)
     if SYS_SCHED_SETATTR is None or LIBC.syscall(SYS_SCHED_SETATTR, tid, attr, 0) != 0:
         why = os.strerror(ctypes.get_errno())
