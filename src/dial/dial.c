@@ -72,5 +72,7 @@ int weft_dial(struct weft_stream **ret, const char *endpoint, const struct weft_
         return err;
     err = weft__plan_dial(p, ret, d);
     weft__plan_free(p);
+    if (err == 0)
+        weft__error_detail_clear(); /* of what was tried on the way */
     return err;
 }
