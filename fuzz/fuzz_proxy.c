@@ -69,9 +69,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
           "whole and a byte at a time differ");
     return 0;
 }
-free(text);
-return 0;
-}
 
 #ifdef WEFT_FUZZ_REPLAY
 int main(int argc, char **argv)
