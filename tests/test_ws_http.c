@@ -276,6 +276,7 @@ static int bad_options(void *arg)
         CHECK_EQ(weft_ws_accept(&ws, &a, &bad[i], WS_SOON), -EINVAL);
         CHECK_EQ(weft_ws_connect(&ws, &b, "h", "/", &bad[i], WS_SOON), -EINVAL);
     }
+    CHECK_EQ(weft__ws_options_check(NULL), 0);
     CHECK_EQ(weft_ws_connect(&ws, &b, "", "/", NULL, WS_SOON), -EINVAL);
     CHECK_EQ(weft_ws_connect(&ws, &b, "h\r\nX: y", "/", NULL, WS_SOON), -EINVAL);
     CHECK_EQ(weft_ws_connect(&ws, &b, "h", "/a b", NULL, WS_SOON), -EINVAL);

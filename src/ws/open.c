@@ -47,6 +47,8 @@ static int check_fields(const char *fields)
 
 int weft__ws_options_check(const struct weft_ws_options *o)
 {
+    static const struct weft_ws_options none;
+    o = o != NULL ? o : &none;
     struct weft__slice protocols = weft__slice_text(o->protocols);
     int err = 0;
     if (protocols.len > PROTOCOLS_MAX)

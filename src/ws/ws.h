@@ -51,7 +51,7 @@ struct weft__ws_agreed {
     char accept[WEFT__WS_ACCEPT_LEN];
 };
 
-/* 0; -EINVAL with a detail for options that make no sense. */
+/* 0; -EINVAL with a detail for options that make no sense. o may be NULL. */
 int weft__ws_options_check(const struct weft_ws_options *o);
 /* Never waits. True when it is agreed (status 101 or 200). o may be NULL. */
 bool weft__ws_agree(struct weft__ws_agreed *ret, const struct weft__ws_request *rq,
