@@ -44,10 +44,9 @@ static int serve(void *arg)
     struct weft_ws_factory *f = NULL;
     struct weft_group *g = NULL;
     int err = weft_ws_factory_open(&f, &room, NULL, NULL, 0, 0);
-    if (err == 0)
-        err = weft_group_open(&g);
-    if (err == 0)
-        err = weft_serve_protocol(g, arg, &options, weft_ws_factory_of(f));
+    err = err < 0 ? err : weft_group_open(&g);
+    err = err < 0 ? err : weft_serve_protocol(g, arg, &options, weft_ws_factory_of(f));
+    err = err < 0 ? err : weft_group_wait(g, WEFT_NEVER);
     weft_group_close(&g);
     weft_ws_factory_close(&f);
     return err;
