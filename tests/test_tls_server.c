@@ -11,7 +11,7 @@
 #include "tls_meet.h"
 
 struct failure {
-    int n, error;
+    int n, error, n_blames_others;
     char detail[200];
 };
 
@@ -24,6 +24,7 @@ static void on_failed(void *arg, const struct weft_address *peer, int error)
     failure.error = error;
     (void)snprintf(failure.detail, sizeof failure.detail, "%s", weft_error_detail());
     failure.n++;
+    failure.n_blames_others += strstr(failure.detail, "too many handshakes") != NULL;
 }
 
 static _Atomic int made;
@@ -189,6 +190,7 @@ static int silence_and_half_hellos_end(void *arg)
         CHECK_EQ(st.handshakes_failed, 2);
         CHECK_EQ(st.timed_out, 2);
         CHECK_EQ(failure.error, -ETIMEDOUT);
+        CHECK_EQ(failure.n_blames_others, 0);
         weft_abort(&silent);
         weft_abort(&half);
         site_close(&s);

@@ -44,23 +44,33 @@ void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int err
     }
 }
 
+static int begin_handshake(struct weft_server *s, weft_deadline d)
+{
+    int64_t wait_ns;
+    int err = 0;
+    while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
+        int64_t now = weft__clock_ns();
+        if (now >= d.ns)
+            return weft__fail(-ETIMEDOUT,
+                              "too many handshakes: this one could not begin in its time");
+        err = weft_sleep_until((weft_deadline){weft__min_i64(now + wait_ns, d.ns)});
+    }
+    return err;
+}
+
 static int shake_hands(struct weft__conn *c, weft_deadline d)
 {
     struct weft_server *s = c->worker->server;
     const void *first;
     ssize_t n = weft_peek(c->stream, &first, d); /* who is silent takes nobody's place */
     int err = n > 0 ? 0 : n < 0 ? (int)n : WEFT_EEOF;
-    int64_t wait_ns;
     if (n == 0)
         (void)weft__fail(err, "the peer hung up during the handshake, without a word");
-    while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
-        int64_t until = weft__clock_ns() + wait_ns;
-        err = until > d.ns ? -ETIMEDOUT : weft_sleep_until((weft_deadline){until});
-    }
-    if (err < 0) {
-        if (err == -ETIMEDOUT)
-            (void)weft__fail(err, "too many handshakes: this one could not begin in its time");
-    } else {
+    else if (err == -ETIMEDOUT)
+        (void)weft__fail(err, "the handshake has taken too long");
+    if (err == 0)
+        err = begin_handshake(s, d);
+    if (err == 0) {
         err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
         weft__handshakes_end(&s->handshakes);
     }
