@@ -7,6 +7,8 @@
 
 #include <weft/listener.h>
 
+#include "tls_kit.h"
+
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define UP "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
 #define GET "GET /chat HTTP/1.1\r\nHost: server.test\r\n"
@@ -300,6 +302,53 @@ static int accept_one(void *arg)
     return 0;
 }
 
+/* The same over TLS. */
+static int accept_secured(void *arg)
+{
+    struct weft_ws *ws = NULL;
+    struct weft_ws_message m;
+    struct weft_stream *s = NULL;
+    struct weft_tls *tls = tls_kit_server("server");
+    CHECK_EQ(weft_accept(arg, &s, WS_SOON), 0);
+    CHECK_EQ(weft_tls_accept(&s, tls, WS_SOON), 0);
+    weft_tls_close(&tls);
+    CHECK_EQ(weft_ws_accept(&ws, &s, NULL, WS_SOON), 0);
+    CHECK_EQ(weft_ws_read(ws, &m, WS_SOON), 1);
+    CHECK_EQ(weft_ws_write(ws, m.type, m.data, m.len, WS_SOON), 0);
+    CHECK_EQ(weft_ws_read(ws, &m, WS_SOON), 0);
+    CHECK_EQ(weft_ws_close(&ws, 0, NULL, WS_SOON), 0);
+    return 0;
+}
+
+static int dials_secured(void *arg)
+{
+    struct weft_listener *l = NULL;
+    struct weft_group *g = kit_group();
+    struct weft_ws *ws = NULL;
+    struct weft_ws_message m;
+    struct weft_tls *tls = tls_kit_client();
+    struct weft_dial_options dial = {.tls = tls};
+    char at[WEFT_ENDPOINT_MAX], url[100];
+    (void)arg;
+    CHECK_EQ(weft_listen(&l, "tcp://127.0.0.1:0", NULL), 0);
+    CHECK(weft_listener_endpoint(l, at, sizeof at) > 0);
+    kit_go(g, "server", accept_secured, l);
+    (void)snprintf(url, sizeof url, "wss://localhost:%d/", atoi(strrchr(at, ':') + 1));
+    int err = weft_ws_dial(&ws, url, NULL, &dial, WS_SOON);
+    if (err < 0)
+        (void)fprintf(stderr, "%s: %s\n", url, weft_error_detail());
+    CHECK_EQ(err, 0);
+    CHECK_EQ(weft_ws_write(ws, WEFT_WS_TEXT, "secret", 6, WS_SOON), 0);
+    CHECK_EQ(weft_ws_read(ws, &m, WS_SOON), 1);
+    CHECK_EQ(m.len, 6);
+    CHECK_EQ(weft_ws_close(&ws, 0, NULL, WS_SOON), 0);
+    CHECK_EQ(weft_group_wait(g, WS_SOON), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_listener_close(&l);
+    weft_tls_close(&tls);
+    return 0;
+}
+
 static int dials(void *arg)
 {
     struct weft_listener *l = NULL;
@@ -324,7 +373,7 @@ static int dials(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(requests), IN_TASK(answers),     IN_TASK(lies),
-    IN_TASK(early),    IN_TASK(bad_options), IN_TASK(dials),
+    IN_TASK(requests),    IN_TASK(answers), IN_TASK(lies),          IN_TASK(early),
+    IN_TASK(bad_options), IN_TASK(dials),   IN_TASK(dials_secured),
 };
 KIT_MAIN(cases)
