@@ -189,6 +189,8 @@ int weft__http_dispatch(struct weft__http_exchange *x)
     int result = weft_http_next(q, r);
     if (WEFT__LIKELY(result == 0 && r->begun))
         return finish(x);
+    if (r->ended && r->error == 0)
+        return 0; /* what went wrong then is none of the client's business */
     if (result == 0 || is_status(result)) {
         if (r->begun)
             return result == 0 ? finish(x) : WEFT_EPROTOCOL; /* an answer and a status: neither */

@@ -143,6 +143,8 @@ int weft__http_set_known(struct weft_http_response *r, const char *name, const c
                          size_t len);
 /* As weft_http_send: conditions, compression and all; status is r's. */
 int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_t len);
+/* The class has switched the connection over. */
+void weft__http_upgraded(struct weft__http_exchange *x);
 /* Whether the conditions of the request are answered by the validators that were set, or by
  * these: 0: go on, else 304 or 412 (conditional.c). */
 int weft__http_conditions(struct weft__http_exchange *x, bool exists);

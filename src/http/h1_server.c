@@ -259,8 +259,10 @@ static int answer(struct weft__h1_conn *c, char *base)
     if (WEFT__UNLIKELY(c->x.upgraded)) {
         /* Whoever has the stream ends it; its server lets go of it. */
         if (record != NULL && record->stream != NULL) {
-            record->stream->conn = NULL;
-            record->stream->counters = NULL;
+            struct weft_stream *s = record->stream;
+            struct weft_stream *lower = s->cls->filter != NULL ? s->cls->filter->lower(s) : s;
+            s->conn = NULL;
+            s->counters = lower->counters = NULL;
             record->stream = NULL;
         }
         return err;

@@ -464,6 +464,13 @@ bool weft_http_wants_upgrade(struct weft_http_request *q, const char *protocol)
     return false;
 }
 
+void weft__http_upgraded(struct weft__http_exchange *x)
+{
+    x->r.begun = x->r.ended = true;
+    x->upgraded = true;
+    weft__http_count(x->site, &x->site->counters.upgrades);
+}
+
 int weft_http_upgrade(struct weft_http_request *q, struct weft_http_response *r,
                       const char *protocol, struct weft_stream **ret)
 {
@@ -475,10 +482,7 @@ int weft_http_upgrade(struct weft_http_request *q, struct weft_http_response *r,
     if (!weft_http_wants_upgrade(q, protocol))
         return weft__fail(-EINVAL, "the client does not ask for %s", protocol);
     int err = x->cls->upgrade(x, protocol, ret);
-    if (err == 0) {
-        r->begun = r->ended = true;
-        x->upgraded = true;
-        weft__http_count(x->site, &x->site->counters.upgrades);
-    }
+    if (err == 0)
+        weft__http_upgraded(x);
     return err;
 }

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the HTTP server sends and takes besides short texts: files with ranges and conditions,
+ * compressed bodies, forms, multipart uploads, server-sent events.
+ */
+#include "http_kit.h"
+
+#include <brotli/decode.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static char dir[64];
+
+static void write_file(const char *name, const char *text, size_t len)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL && fwrite(text, 1, len, f) == len && fclose(f) == 0);
+}
+
+static void make_files(void)
+{
+    char path[256];
+    static char big[300000];
+    (void)snprintf(dir, sizeof dir, "/tmp/weft-http-XXXXXX");
+    CHECK(mkdtemp(dir) != NULL);
+    (void)snprintf(path, sizeof path, "%s/sub", dir);
+    CHECK_EQ(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof path, "%s/empty", dir);
+    CHECK_EQ(mkdir(path, 0700), 0);
+    write_file("a.txt", "0123456789", 10);
+    write_file("sub/index.html", "<p>index", 8);
+    write_file(".hidden", "secret", 6);
+    write_file("pre.js", "plain", 5);
+    write_file("pre.js.br", "brotli", 6);
+    write_file("pre.js.gz", "gzip", 4);
+    write_file("empty/a b<c", "x", 1);
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (char)('a' + i % 26);
+    write_file("big.bin", big, sizeof big);
+    (void)snprintf(path, sizeof path, "%s/out", dir);
+    CHECK_EQ(symlink("/etc/passwd", path), 0);
+}
+
+static void remove_files(void)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK_EQ(system(command), 0);
+}
+
+#define CLOSE "Host: a\r\nConnection: close\r\n\r\n"
+
+struct row {
+    const char *request;
+    int status;
+    const char *has, *has_too;
+};
+static const struct row rows[] = {
+    {HTTP_KIT_GET("/f/a.txt"), 200, "\r\nContent-Length: 10\r\n", "\r\n\r\n0123456789"},
+    {HTTP_KIT_GET("/f/a.txt"), 200, "Content-Type: text/plain; charset=utf-8", "ETag: \""},
+    {"HEAD /f/a.txt HTTP/1.1\r\n" CLOSE, 200, "\r\nContent-Length: 10\r\n", "Last-Modified: "},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: bytes=2-4\r\n" CLOSE, 206,
+     "\r\nContent-Range: bytes 2-4/10\r\n", "\r\n\r\n234"},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: bytes=-3\r\n" CLOSE, 206, "bytes 7-9/10", "\r\n\r\n789"},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: bytes=0-1,5-6\r\n" CLOSE, 206, "multipart/byteranges",
+     "Content-Range: bytes 5-6/10\r\n\r\n56\r\n--"},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: bytes=10-\r\n" CLOSE, 416, "bytes */10", NULL},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: lines=1-2\r\n" CLOSE, 200, "0123456789", NULL},
+    {"GET /f/a.txt HTTP/1.1\r\nRange: bytes=2-4\r\nIf-Range: \"other\"\r\n" CLOSE, 200,
+     "0123456789", NULL},
+    {"GET /f/a.txt HTTP/1.1\r\nIf-None-Match: *\r\n" CLOSE, 304, "ETag", NULL},
+    {"GET /f/a.txt HTTP/1.1\r\nIf-Match: \"x\"\r\n" CLOSE, 412, "ETag", NULL},
+    {"GET /f/a.txt HTTP/1.1\r\nIf-Modified-Since: Fri, 31 Dec 2100 00:00:00 GMT\r\n" CLOSE, 200,
+     "0123456789", NULL}, /* a date in the future is no date: RFC 9110 section 13.1.3 */
+    {"GET /f/a.txt HTTP/1.1\r\nIf-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT\r\n" CLOSE, 412,
+     "ETag", NULL},
+    {HTTP_KIT_GET("/f/sub"), 301, "\r\nLocation: /f/sub/\r\n", NULL},
+    {HTTP_KIT_GET("/f/sub?a=b"), 301, "\r\nLocation: /f/sub/?a=b\r\n", NULL},
+    {HTTP_KIT_GET("/f/sub/"), 200, "text/html; charset=utf-8", "<p>index"},
+    {HTTP_KIT_GET("/f/empty/"), 200, "<a href=\"a%20b%3Cc\">a b&lt;c</a>", "../"},
+    {HTTP_KIT_GET("/f"), 301, "Location: /f/", NULL},
+    {HTTP_KIT_GET("/f/"), 200, "a.txt", "big.bin"},
+    {HTTP_KIT_GET("/f/nothing"), 404, "no such file", NULL},
+    {HTTP_KIT_GET("/f/a.txt/"), 404, "no such file", NULL},
+    {HTTP_KIT_GET("/f/.hidden"), 404, "no such file", NULL},
+    {HTTP_KIT_GET("/f/out"), 404, "no such file", NULL},
+    {HTTP_KIT_GET("/f/sub%2Findex.html"), 404, "no such file", NULL},
+    {HTTP_KIT_GET("/f/../../etc/passwd"), 400, "400", NULL},
+    {HTTP_KIT_GET("/f/%2e%2e/%2e%2e/etc/passwd"), 400, "400", NULL},
+    {"POST /f/a.txt HTTP/1.1\r\n" CLOSE, 405, "Allow: GET, HEAD, OPTIONS", NULL},
+    {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: gzip, br\r\n" CLOSE, 200, "Content-Encoding: br",
+     "\r\n\r\nbrotli"},
+    {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: gzip\r\n" CLOSE, 200, "Content-Encoding: gzip",
+     "Vary: Accept-Encoding"},
+    {HTTP_KIT_GET("/f/pre.js"), 200, "\r\n\r\nplain", "Vary: Accept-Encoding"},
+};
+
+static int files(void *arg)
+{
+    struct http_kit k;
+    static char buf[400000];
+    (void)arg;
+    make_files();
+    struct weft_http_app *app = http_kit_app();
+    CHECK_EQ(weft_http_static(app, "/f",
+                              &(struct weft_http_static_options){
+                                  .dir = dir, .list = true, .precompressed = true}),
+             0);
+    CHECK_EQ(weft_http_static(app, "/g", &(struct weft_http_static_options){.dir = "/nowhere"}),
+             -ENOENT);
+    http_kit_open(&k, app, NULL);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(rows); i++) {
+        (void)http_kit_ask(&k, rows[i].request, buf, sizeof buf);
+        if (http_kit_status(buf) != rows[i].status)
+            (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
+        CHECK_EQ(http_kit_status(buf), rows[i].status);
+        CHECK(rows[i].has == NULL || http_kit_has(buf, rows[i].has));
+        CHECK(rows[i].has_too == NULL || http_kit_has(buf, rows[i].has_too));
+        CHECK(strstr(buf, "root:") == NULL && strstr(buf, "secret") == NULL);
+    }
+    size_t n = http_kit_ask(&k, HTTP_KIT_GET("/f/big.bin"), buf, sizeof buf);
+    const char *body = strstr(buf, "\r\n\r\n") + 4;
+    CHECK_EQ((size_t)(buf + n - body), 300000);
+    for (size_t i = 0; i < 300000; i++)
+        CHECK(body[i] == (char)('a' + i % 26));
+    n = http_kit_ask(&k, "GET /f/big.bin HTTP/1.1\r\nRange: bytes=1-99999,200000-\r\n" CLOSE, buf,
+                     sizeof buf);
+    size_t announced = strtoul(strstr(buf, "Content-Length: ") + 16, NULL, 10);
+    CHECK_EQ((size_t)(buf + n - (strstr(buf, "\r\n\r\n") + 4)), announced);
+    http_kit_close(&k);
+    remove_files();
+    return 0;
+}
+
+/* --- Compression ----------------------------------------------------------------------------- */
+
+static char text[200000];
+
+static int whole(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    CHECK_EQ(weft_http_set(r, "ETag", "\"v\""), 0);
+    return weft_http_send(r, 200, "application/json", text, sizeof text);
+}
+
+static int pieces(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    CHECK_EQ(weft_http_set(r, "Content-Type", "text/plain"), 0);
+    int err = 0;
+    for (size_t at = 0; at < sizeof text && err == 0; at += 1000) {
+        err = weft_http_write(r, text + at, 1000, WEFT_NEVER);
+        if (err == 0 && at == 50000)
+            err = weft_http_flush(r, WEFT_NEVER);
+    }
+    return err;
+}
+
+static int small(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_send(r, 200, "text/plain", text, 100);
+}
+
+static int picture(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_send(r, 200, "image/png", text, sizeof text);
+}
+
+/* Takes the chunks of a body together; returns its length. */
+static size_t dechunk(char *body)
+{
+    char *in = body, *out = body;
+    for (;;) {
+        size_t n = strtoul(in, &in, 16);
+        in += 2;
+        if (n == 0)
+            return (size_t)(out - body);
+        memmove(out, in, n);
+        out += n;
+        in += n + 2;
+    }
+}
+
+static void check_body(char *buf, size_t n, bool brotli)
+{
+    static uint8_t plain[sizeof text + 1];
+    char *body = strstr(buf, "\r\n\r\n") + 4;
+    size_t len = (size_t)(buf + n - body), out = sizeof plain;
+    if (strstr(buf, "Transfer-Encoding: chunked") != NULL)
+        len = dechunk(body);
+    if (brotli) {
+        CHECK(BrotliDecoderDecompress(len, (uint8_t *)body, &out, plain) ==
+              BROTLI_DECODER_RESULT_SUCCESS);
+    } else {
+        z_stream z = {.next_in = (Bytef *)body,
+                      .avail_in = (uInt)len,
+                      .next_out = plain,
+                      .avail_out = sizeof plain};
+        CHECK_EQ(inflateInit2(&z, 15 + 16), Z_OK);
+        CHECK_EQ(inflate(&z, Z_FINISH), Z_STREAM_END);
+        out = z.total_out;
+        (void)inflateEnd(&z);
+    }
+    CHECK_EQ(out, sizeof text);
+    CHECK(memcmp(plain, text, out) == 0 && len < sizeof text / 2);
+}
+
+static int compression(void *arg)
+{
+    struct http_kit k;
+    static char buf[400000];
+    (void)arg;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + (i * i / 7) % 26);
+    struct weft_http_app *app = http_kit_app();
+    http_kit_route(app, "GET /whole", whole);
+    http_kit_route(app, "GET /pieces", pieces);
+    http_kit_route(app, "GET /small", small);
+    http_kit_route(app, "GET /picture", picture);
+    http_kit_open(&k, app, NULL);
+    static const char *const paths[] = {"/whole", "/pieces"};
+    static const char *const codings[] = {"br", "gzip"};
+    char request[256], want[64];
+    for (int p = 0; p < 2; p++) {
+        for (int c = 0; c < 2; c++) {
+            (void)snprintf(request, sizeof request,
+                           "GET %s HTTP/1.1\r\nAccept-Encoding: %s\r\n" CLOSE, paths[p],
+                           codings[c]);
+            (void)snprintf(want, sizeof want, "Content-Encoding: %s", codings[c]);
+            size_t n = http_kit_ask(&k, request, buf, sizeof buf);
+            CHECK(http_kit_has(buf, want) && http_kit_has(buf, "Vary: Accept-Encoding"));
+            if (p == 0)
+                CHECK(http_kit_has(buf, "ETag: W/\"v\""));
+            check_body(buf, n, c == 0);
+        }
+    }
+    static const char *const plain[] = {
+        "GET /whole HTTP/1.1\r\n" CLOSE,
+        "GET /whole HTTP/1.1\r\nAccept-Encoding: br;q=0, gzip;q=0\r\n" CLOSE,
+        "GET /small HTTP/1.1\r\nAccept-Encoding: br\r\n" CLOSE,
+        "GET /picture HTTP/1.1\r\nAccept-Encoding: br\r\n" CLOSE,
+    };
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(plain); i++) {
+        (void)http_kit_ask(&k, plain[i], buf, sizeof buf);
+        CHECK(strstr(buf, "Content-Encoding") == NULL);
+    }
+    http_kit_close(&k);
+    return 0;
+}
+
+/* --- Forms, uploads, events ------------------------------------------------------------------ */
+
+static int form(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    int err = weft_http_form(q, weft_after_s(20));
+    if (err < 0)
+        return err == -EINVAL ? 415 : err;
+    const char *a = weft_http_form_value(q, "a b"), *c = weft_http_form_value(q, "c");
+    return weft_http_text(r, 200, "%s|%s", a != NULL ? a : "-", c != NULL ? c : "-");
+}
+
+static int upload(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    struct weft_http_part part;
+    char buf[7], path[128], all[512] = "";
+    (void)arg;
+    int err = weft_http_multipart(q, NULL);
+    if (err < 0)
+        return err == -EINVAL ? 415 : err;
+    while ((err = weft_http_part_next(q, &part, weft_after_s(20))) > 0) {
+        size_t at = strlen(all);
+        at += (size_t)snprintf(all + at, sizeof all - at, "[%s %s %s ", part.name,
+                               part.filename != NULL ? part.filename : "-", part.type);
+        if (strcmp(part.name, "file") == 0) {
+            (void)snprintf(path, sizeof path, "/tmp/weft-upload-%d", (int)getpid());
+            int64_t n = weft_http_part_save(q, path, weft_after_s(20));
+            CHECK_EQ(weft_http_part_save(q, path, weft_after_s(20)), -EEXIST);
+            (void)unlink(path);
+            if (n < 0)
+                return (int)n;
+            at += (size_t)snprintf(all + at, sizeof all - at, "%lld bytes", (long long)n);
+        } else if (strcmp(part.name, "skip") != 0) {
+            ssize_t n;
+            while ((n = weft_http_part_read(q, buf, sizeof buf, weft_after_s(20))) > 0)
+                at += (size_t)snprintf(all + at, sizeof all - at, "%.*s", (int)n, buf);
+            if (n < 0)
+                return (int)n;
+        }
+        (void)snprintf(all + at, sizeof all - at, "]");
+    }
+    return err < 0 ? err : weft_http_text(r, 200, "%s", all);
+}
+
+static int events(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    int err = weft_http_sse_begin(r);
+    if (err == 0)
+        err = weft_http_sse_send(r, "tick", "1", "one\ntwo\r\nthree", WEFT_NEVER);
+    CHECK_EQ(weft_http_sse_send(r, "a\nb", NULL, "", WEFT_NEVER), -EINVAL);
+    return err < 0 ? err : weft_http_sse_send(r, NULL, NULL, "", WEFT_NEVER);
+}
+
+#define PART "--XX\r\nContent-Disposition: form-data; name="
+
+static int bodies(void *arg)
+{
+    struct http_kit k;
+    static char buf[65536], request[8192];
+    static const char body[] = PART
+        "\"a\"\r\n\r\nalpha beta gamma\r\n" PART "\"skip\"\r\n\r\nnot looked at\r\n" PART
+        "\"file\"; filename=\"C:\\\\x\\\\y.bin\"\r\n"
+        "Content-Type: application/x\r\n\r\n0123\r\n--X\r\n" PART "\"z\"\r\n\r\n\r\n--XX--\r\n";
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    http_kit_route(app, "POST /form", form);
+    http_kit_route(app, "POST /upload", upload);
+    http_kit_route(app, "GET /events", events);
+    http_kit_open(&k, app, NULL);
+    (void)http_kit_ask(&k,
+                       "POST /form HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                       "Content-Length: 17\r\n" CLOSE "a+b=1%262&c=&d=e+",
+                       buf, sizeof buf);
+    CHECK(http_kit_has(buf, "\r\n\r\n1&2|"));
+    (void)http_kit_ask(&k, "POST /form HTTP/1.1\r\nContent-Length: 0\r\n" CLOSE, buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 415);
+    for (int chunked = 0; chunked < 2; chunked++) {
+        size_t len = (size_t)snprintf(request, sizeof request,
+                                      "POST /upload HTTP/1.1\r\nContent-Type: multipart/form-data; "
+                                      "boundary=XX\r\n");
+        if (chunked == 0) {
+            (void)snprintf(request + len, sizeof request - len,
+                           "Content-Length: %zu\r\n" CLOSE "%s", strlen(body), body);
+        } else { /* a byte at a time */
+            len += (size_t)snprintf(request + len, sizeof request - len,
+                                    "Transfer-Encoding: chunked\r\n" CLOSE);
+            for (size_t i = 0; body[i] != '\0'; i++)
+                len +=
+                    (size_t)snprintf(request + len, sizeof request - len, "1\r\n%c\r\n", body[i]);
+            (void)snprintf(request + len, sizeof request - len, "0\r\n\r\n");
+        }
+        (void)http_kit_ask(&k, request, buf, sizeof buf);
+        CHECK_EQ(http_kit_status(buf), 200);
+        CHECK(http_kit_has(buf, "[a - text/plain alpha beta gamma][skip - text/plain ]"));
+        CHECK(http_kit_has(buf, "application/x 9 bytes]") && http_kit_has(buf, "y.bin"));
+        CHECK(http_kit_has(buf, "[z - text/plain ]"));
+    }
+    (void)http_kit_ask(&k,
+                       "POST /upload HTTP/1.1\r\nContent-Type: multipart/form-data; "
+                       "boundary=XX\r\nContent-Length: 10\r\n" CLOSE "--XX\r\nCont",
+                       buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 400);
+    (void)http_kit_ask(&k, HTTP_KIT_GET("/events"), buf, sizeof buf);
+    CHECK(http_kit_has(buf, "Content-Type: text/event-stream"));
+    CHECK(http_kit_has(buf, "event: tick\nid: 1\ndata: one\ndata: two\ndata: three\n\n"));
+    CHECK(http_kit_has(buf, "data: \n\n"));
+    http_kit_close(&k);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(files), IN_TASK(compression), IN_TASK(bodies)};
+KIT_MAIN(cases)
