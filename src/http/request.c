@@ -210,7 +210,7 @@ int weft_http_peer_address(struct weft_http_request *q, struct weft_address *ret
 
 const char *weft_http_peer(struct weft_http_request *q)
 {
-    struct weft_address a;
+    struct weft_address a = {0};
     char text[INET6_ADDRSTRLEN];
     if (q->peer_text != NULL)
         return q->peer_text;

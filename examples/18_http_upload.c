@@ -3,26 +3,24 @@
  * Uploads, as they come: PUT /NAME stores the body in a directory, however long it is.
  *
  * Shows: a body in pieces; memory stays at one buffer, and a slow disk holds the client back.
- * usage: 14_http_upload ENDPOINT DIRECTORY; try: curl -T big.iso http://127.0.0.1:8080/big.iso
+ * usage: 18_http_upload ENDPOINT DIRECTORY; try: curl -T big.iso http://127.0.0.1:8080/big.iso
  */
-#include <stdio.h>
 #include <string.h>
 
-#include <weft/weft.h>
+#include "http_serve.h"
 
 static int64_t store(struct weft_http_request *q, struct weft_file *f)
 {
     char buf[16384];
     int64_t at = 0;
-    for (;;) {
-        ssize_t n = weft_http_read(q, buf, sizeof buf, weft_after_s(60));
-        if (n <= 0)
-            return n < 0 ? n : at;
+    ssize_t n;
+    while ((n = weft_http_read(q, buf, sizeof buf, weft_after_s(60))) > 0) {
         int err = weft_file_write_at(f, buf, (size_t)n, at, weft_after_s(60));
         if (err < 0)
             return err;
         at += n;
     }
+    return n < 0 ? n : at;
 }
 
 static int put(struct weft_http_request *q, struct weft_http_response *r, void *arg)
@@ -39,36 +37,20 @@ static int put(struct weft_http_request *q, struct weft_http_response *r, void *
         return 409;
     int64_t len = store(q, f);
     (void)weft_file_close(&f, weft_after_s(10));
-    if (len < 0) {
-        err = weft_file_remove(path, weft_after_s(10)); /* half a file is of no use */
-        return err < 0 ? err : (int)len;
-    }
-    return weft_http_text(r, 201, "%lld bytes\n", (long long)len);
+    if (len >= 0)
+        return weft_http_text(r, 201, "%lld bytes\n", (long long)len);
+    err = weft_file_remove(path, weft_after_s(10)); /* half a file is of no use */
+    return err < 0 ? err : (int)len;
 }
 
 static int run(void *arg)
 {
-    char **argv = arg, endpoint[WEFT_ENDPOINT_MAX];
+    char **argv = arg;
     struct weft_http_app *app = NULL;
-    struct weft_http_server *server = NULL;
-    struct weft_group *g = NULL;
     int err = weft_http_app_open(&app);
     if (err == 0)
         err = weft_http_route(app, "PUT /:name", put, argv[2]);
-    if (err == 0)
-        err = weft_group_open(&g);
-    if (err == 0)
-        err = weft_http_server_open(&server, g, argv[1], app, NULL);
-    if (err == 0)
-        err = weft_http_server_endpoint(server, endpoint, sizeof endpoint);
-    if (err >= 0) {
-        printf("listening %s\n", endpoint);
-        fflush(stdout);
-        err = weft_group_wait(g, WEFT_NEVER);
-    }
-    (void)weft_group_close(&g);
-    weft_http_app_close(&app);
-    return err < 0 ? 1 : 0;
+    return serve_app(err, app, argv[1], NULL);
 }
 
 int main(int argc, char **argv)

@@ -3,15 +3,14 @@
  * A small JSON API with jansson: POST /sum with a list of numbers gives their sum.
  *
  * Shows: a whole body with its maximum, errors as statuses, JSON in and out.
- * usage: 13_http_json ENDPOINT; try: curl -d '[1, 2.5]' http://127.0.0.1:8080/sum
+ * usage: 17_http_json ENDPOINT; try: curl -d '[1, 2.5]' http://127.0.0.1:8080/sum
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
-#include <weft/weft.h>
+#include "http_serve.h"
 
 static int send_json(struct weft_http_response *r, json_t *value)
 {
@@ -45,28 +44,12 @@ static int sum(struct weft_http_request *q, struct weft_http_response *r, void *
 
 static int run(void *arg)
 {
-    char **argv = arg, endpoint[WEFT_ENDPOINT_MAX];
+    char **argv = arg;
     struct weft_http_app *app = NULL;
-    struct weft_http_server *server = NULL;
-    struct weft_group *g = NULL;
     int err = weft_http_app_open(&app);
     if (err == 0)
         err = weft_http_route(app, "POST /sum", sum, NULL);
-    if (err == 0)
-        err = weft_group_open(&g);
-    if (err == 0)
-        err = weft_http_server_open(&server, g, argv[1], app,
-                                    &(struct weft_http_options){.body_max = 64 * 1024});
-    if (err == 0)
-        err = weft_http_server_endpoint(server, endpoint, sizeof endpoint);
-    if (err >= 0) {
-        printf("listening %s\n", endpoint);
-        fflush(stdout);
-        err = weft_group_wait(g, WEFT_NEVER);
-    }
-    (void)weft_group_close(&g);
-    weft_http_app_close(&app);
-    return err < 0 ? 1 : 0;
+    return serve_app(err, app, argv[1], &(struct weft_http_options){.body_max = 64 * 1024});
 }
 
 int main(int argc, char **argv)

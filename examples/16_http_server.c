@@ -3,11 +3,9 @@
  * An HTTP server: two routes, a middleware that tells how long an answer took, files.
  *
  * Shows: handlers in plain blocking code, parameters of a path, what weft_http_next is for.
- * usage: 12_http_server ENDPOINT [DIRECTORY]; try: curl -i http://127.0.0.1:8080/hello/you
+ * usage: 16_http_server ENDPOINT [DIRECTORY]; try: curl -i http://127.0.0.1:8080/hello/you
  */
-#include <stdio.h>
-
-#include <weft/weft.h>
+#include "http_serve.h"
 
 static int hello(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
@@ -34,10 +32,8 @@ static int timed(struct weft_http_request *q, struct weft_http_response *r, void
 
 static int run(void *arg)
 {
-    char **argv = arg, endpoint[WEFT_ENDPOINT_MAX];
+    char **argv = arg;
     struct weft_http_app *app = NULL;
-    struct weft_http_server *server = NULL;
-    struct weft_group *g = NULL;
     int err = weft_http_app_open(&app);
     if (err == 0)
         err = weft_http_use(app, "/", timed, NULL);
@@ -47,22 +43,7 @@ static int run(void *arg)
         err = weft_http_route(app, "GET /slow", slow, NULL);
     if (err == 0 && argv[2] != NULL)
         err = weft_http_static(app, "/files", &(struct weft_http_static_options){.dir = argv[2]});
-    if (err == 0)
-        err = weft_group_open(&g);
-    if (err == 0)
-        err = weft_http_server_open(&server, g, argv[1], app, NULL);
-    if (err == 0)
-        err = weft_http_server_endpoint(server, endpoint, sizeof endpoint);
-    if (err >= 0) {
-        printf("listening %s\n", endpoint);
-        fflush(stdout);
-        err = weft_group_wait(g, WEFT_NEVER);
-    }
-    (void)weft_group_close(&g);
-    weft_http_app_close(&app);
-    if (err < 0)
-        (void)fprintf(stderr, "%s: %s\n", weft_error_text(err), weft_error_detail());
-    return err < 0 ? 1 : 0;
+    return serve_app(err, app, argv[1], NULL);
 }
 
 int main(int argc, char **argv)
