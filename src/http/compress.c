@@ -10,11 +10,13 @@
  */
 #include <brotli/encode.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "http/exchange.h"
 #include "http/site.h"
 #include "wire/http_field.h"
@@ -26,8 +28,16 @@
 #define GZIP_HEADER 16 /* added to zlib's window bits */
 #define MEMORY_LEVEL 8
 
+/* Before each piece of brotli's memory, so that all of it can be freed. */
+struct piece {
+    struct weft__node link;
+    char data[] __attribute__((aligned(16)));
+};
+
 struct weft__http_coder {
     bool brotli;
+    struct weft__list pieces;
+    jmp_buf oom;
     z_stream gzip;
     BrotliEncoderState *br;
     uint8_t out[OUT_SIZE];
@@ -45,16 +55,65 @@ static void z_free(void *arg, void *p)
     weft__free(p);
 }
 
+/*
+ * As it is commonly built, libbrotli ends the process when its allocator has nothing to give. So
+ * ours does not return then, but leaves the library for the place that called it; the encoder is
+ * lost, and its memory is freed piece by piece.
+ */
 static void *br_alloc(void *arg, size_t size)
 {
-    (void)arg;
-    return weft__alloc(size);
+    struct weft__http_coder *c = arg;
+    struct piece *p = weft__alloc(sizeof *p + size);
+    if (p == NULL)
+        longjmp(c->oom, 1);
+    p->link = (struct weft__node){NULL, NULL};
+    weft__list_push_back(&c->pieces, &p->link);
+    return p->data;
 }
 
-static void br_free(void *arg, void *p)
+static void br_free(void *arg, void *data)
 {
     (void)arg;
+    if (data == NULL)
+        return;
+    struct piece *p = WEFT__CONTAINER_OF(data, struct piece, data);
+    weft__list_remove(&p->link);
     weft__free(p);
+}
+
+static void br_lost(struct weft__http_coder *c)
+{
+    struct weft__node *n;
+    while ((n = weft__list_pop_front(&c->pieces)) != NULL)
+        weft__free(WEFT__CONTAINER_OF(n, struct piece, link));
+    c->br = NULL;
+}
+
+static bool br_open(struct weft__http_coder *c, int64_t len)
+{
+    if (setjmp(c->oom) != 0) {
+        br_lost(c);
+        return false;
+    }
+    c->br = BrotliEncoderCreateInstance(br_alloc, br_free, c);
+    if (c->br == NULL ||
+        BrotliEncoderSetParameter(c->br, BROTLI_PARAM_QUALITY, BROTLI_LEVEL) != BROTLI_TRUE)
+        return false;
+    if (len > 0 && len < INT32_MAX)
+        (void)BrotliEncoderSetParameter(c->br, BROTLI_PARAM_SIZE_HINT, (uint32_t)len);
+    return true;
+}
+
+static bool br_step(struct weft__http_coder *c, BrotliEncoderOperation op, size_t *len,
+                    const uint8_t **data, size_t *room, uint8_t **out)
+{
+    if (c->br == NULL)
+        return false;
+    if (setjmp(c->oom) != 0) {
+        br_lost(c);
+        return false;
+    }
+    return BrotliEncoderCompressStream(c->br, op, len, data, room, out, NULL) == BROTLI_TRUE;
 }
 
 /* Types that get smaller; those of images, sound, archives are compressed already. */
@@ -147,13 +206,10 @@ static int coder_open(struct weft__http_coder **ret, bool brotli, int64_t len)
         return -ENOMEM;
     memset(c, 0, offsetof(struct weft__http_coder, out));
     c->brotli = brotli;
+    weft__list_init(&c->pieces);
     bool ok;
     if (brotli) {
-        c->br = BrotliEncoderCreateInstance(br_alloc, br_free, NULL);
-        ok = c->br != NULL &&
-             BrotliEncoderSetParameter(c->br, BROTLI_PARAM_QUALITY, BROTLI_LEVEL) == BROTLI_TRUE;
-        if (ok && len > 0 && len < INT32_MAX)
-            (void)BrotliEncoderSetParameter(c->br, BROTLI_PARAM_SIZE_HINT, (uint32_t)len);
+        ok = br_open(c, len);
     } else {
         c->gzip.zalloc = z_alloc;
         c->gzip.zfree = z_free;
@@ -161,6 +217,8 @@ static int coder_open(struct weft__http_coder **ret, bool brotli, int64_t len)
                           Z_DEFAULT_STRATEGY) == Z_OK;
     }
     if (!ok) {
+        if (c->br != NULL)
+            BrotliEncoderDestroyInstance(c->br);
         weft__free(c);
         return -ENOMEM;
     }
@@ -172,9 +230,9 @@ void weft__http_coder_free(struct weft__http_coder *c)
 {
     if (c == NULL)
         return;
-    if (c->brotli)
+    if (c->br != NULL)
         BrotliEncoderDestroyInstance(c->br);
-    else
+    if (!c->brotli)
         (void)deflateEnd(&c->gzip);
     weft__free(c);
 }
@@ -210,8 +268,7 @@ static int step(struct weft__http_coder *c, const uint8_t **data, size_t *len, i
             BROTLI_OPERATION_PROCESS, BROTLI_OPERATION_FLUSH, BROTLI_OPERATION_FINISH};
         size_t room = OUT_SIZE;
         uint8_t *out = c->out;
-        if (BrotliEncoderCompressStream(c->br, ops[flush], len, data, &room, &out, NULL) !=
-            BROTLI_TRUE)
+        if (!br_step(c, ops[flush], len, data, &room, &out))
             return weft__fail(-ENOMEM, "brotli gave up");
         *made = OUT_SIZE - room;
         return *len > 0 || BrotliEncoderHasMoreOutput(c->br) == BROTLI_TRUE ||
