@@ -135,7 +135,8 @@ static void stop_accepting(struct weft_server *s, weft_deadline until)
     take_rest(s);
     weft_shield(2 * WEFT__HANDSHAKE_MS); /* of a server that is cancelled, too */
     for (int64_t ms = 1; tcp && ms < WEFT__HANDSHAKE_MS && weft_left_ns(until) > 0; ms *= 2) {
-        if (weft_sleep_ms(ms) < 0)
+        int64_t next = weft_after_ms(ms).ns;
+        if (weft_sleep_until((weft_deadline){weft__min_i64(next, until.ns)}) < 0)
             break;
         take_rest(s);
     }

@@ -63,13 +63,22 @@ static void stop_listening(struct weft__worker *w)
     weft__worker_check(w);
 }
 
+static void take_late(struct weft__alarm *a);
+
+/* Not beyond the drain's end. */
+static void arm_late(struct weft__worker *w)
+{
+    w->late.fn = take_late;
+    weft__loop_alarm(w->loop, &w->late, weft__min_i64(w->loop->now_ns + w->late_ns, w->cut_at));
+}
+
 static void take_late(struct weft__alarm *a)
 {
     struct weft__worker *w = WEFT__CONTAINER_OF(a, struct weft__worker, late);
     weft__worker_take_rest(w);
     w->late_ns *= 2;
     if (w->late_ns < WEFT__HANDSHAKE_MS * INT64_C(1000000) && w->loop->now_ns < w->cut_at)
-        weft__loop_alarm(w->loop, &w->late, w->loop->now_ns + w->late_ns);
+        arm_late(w);
     else
         stop_listening(w);
 }
@@ -87,8 +96,7 @@ void weft__worker_stopped(struct weft__worker *w)
         weft__worker_take_rest(w);
         if (tcp && w->loop->now_ns < w->cut_at) {
             w->late_ns = 1000000;
-            w->late.fn = take_late;
-            weft__loop_alarm(w->loop, &w->late, w->loop->now_ns + w->late_ns);
+            arm_late(w);
             return;
         }
     }
@@ -115,6 +123,10 @@ void weft__worker_drain(struct weft__worker *w, int64_t until_ns)
         w->cut.fn = cut;
         if (until_ns != INT64_MAX)
             weft__loop_alarm(w->loop, &w->cut, w->cut_at);
+        if (weft__timer_linked(&w->late.timer)) {
+            weft__loop_alarm_del(w->loop, &w->late);
+            arm_late(w);
+        }
     }
     if (w->stopping)
         return;
