@@ -191,6 +191,56 @@ static int cancel_ends_it_in_every_state(void *arg)
     return 0;
 }
 
+static void only_lost(struct weft_stream *t, int error, void *conn)
+{
+    struct client *c = conn;
+    (void)t;
+    c->lost++;
+    c->last_error = error;
+}
+
+struct canceler {
+    struct weft__alarm alarm;
+    struct weft_group *group;
+};
+
+static void cancel_now(struct weft__alarm *a)
+{
+    weft_group_cancel(WEFT__CONTAINER_OF(a, struct canceler, alarm)->group);
+}
+
+/* A turn later each time, behind the client's own alarm: also between the connection and its first
+ * callback. */
+static int cancel_at_every_turn_of_a_dial(void *arg)
+{
+    static const struct weft_protocol p = {
+        .made = client_made, .data = client_data, .lost = only_lost};
+    char endpoint[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    for (int turns = 0; turns < 40; turns++) {
+        for (int again = 0; again < 2; again++) {
+            struct client c = {0};
+            struct weft_factory f = {.protocol = &p, .arg = &c};
+            struct weft_group *g = kit_group();
+            if (again)
+                CHECK_EQ(weft_reconnector_open(NULL, g, endpoint, NULL, &f), 0);
+            else
+                CHECK_EQ(weft_protocol_dial(g, endpoint, NULL, &f, 20000), 0);
+            for (int i = 0; i < turns; i++)
+                CHECK_EQ(weft_yield(), 0);
+            struct canceler k = {.alarm = {.fn = cancel_now}, .group = g};
+            weft__loop_alarm(weft_loop_current(), &k.alarm, 1);
+            CHECK(weft_group_wait(g, weft_after_s(20)) != -ETIMEDOUT);
+            weft__loop_alarm_del(weft_loop_current(), &k.alarm);
+            CHECK_EQ(weft_group_close(&g), 0);
+            CHECK_EQ(c.lost, again ? c.made : 1); /* one that is not repeated is told of its end */
+        }
+    }
+    CHECK_EQ(weft_group_close(&server), 0);
+    return 0;
+}
+
 /* --- Looping calls ---------------------------------------------------------------------------- */
 
 struct loop_count {
@@ -343,6 +393,7 @@ static const struct kit_case cases[] = {
     IN_TASK(comes_back),
     IN_TASK(gives_up),
     IN_TASK(cancel_ends_it_in_every_state),
+    IN_TASK(cancel_at_every_turn_of_a_dial),
     IN_TASK(looping_calls),
     IN_TASK(receivers_see_the_same_however_it_is_cut),
     IN_TASK(receivers_keep_to_their_maximum),

@@ -204,6 +204,29 @@ static void attempt(struct weft_reconnector *r)
         failed(r, err, weft_error_text(err));
 }
 
+/* A cancel came between the connection and its first callback. */
+static void unmade(struct weft__factory_ref *ref, int error)
+{
+    struct weft_reconnector *r = ref->factory.arg;
+    r->state = CONNECTING;
+    failed(r, error, "");
+}
+
+static int start_protocol(struct weft_reconnector *r)
+{
+    struct weft__factory_ref *ref = NULL;
+    struct weft__transport *t = NULL;
+    int err = weft__factory_ref_new(&ref, &r->factory);
+    if (err < 0)
+        return err;
+    ref->unmade = unmade;
+    err = weft__transport_attach(&t, &r->stream, r->group, ref, NULL, NULL);
+    weft__factory_unref(ref); /* the transport has its own */
+    if (err == 0)
+        weft__transport_later(t);
+    return err;
+}
+
 /* The task that dials is done. */
 static void dialled(struct weft_reconnector *r)
 {
@@ -213,7 +236,7 @@ static void dialled(struct weft_reconnector *r)
         err = -ECANCELED;
     r->state = err == 0 ? CONNECTED : CONNECTING;
     if (err == 0) {
-        err = weft_protocol_attach(r->group, &r->stream, &r->factory);
+        err = start_protocol(r);
         if (err < 0)
             (void)snprintf(r->detail, sizeof r->detail, "%s", weft_error_detail());
     }

@@ -128,6 +128,8 @@ static void call_lost(struct weft__transport *t)
     bool was;
     if (t->s.secured)
         weft__transport_secure_lost(t);
+    if (t->s.starting && !t->s.detached && t->s.shared->unmade != NULL)
+        t->s.shared->unmade(t->s.shared, t->s.reason);
     if (p->lost == NULL || t->s.starting || t->s.detached)
         return;
     struct weft__flow *f = weft__transport_enter(t, &was);

@@ -15,6 +15,8 @@ struct weft_tls;
 struct weft__factory_ref {
     struct weft_factory factory; /* with defaults filled in */
     size_t refs;
+    /* Instead of `lost`, when a connection ends before it was made. May be NULL. */
+    void (*unmade)(struct weft__factory_ref *ref, int error);
 };
 int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f);
 void weft__factory_unref(struct weft__factory_ref *ref);
