@@ -39,7 +39,8 @@ static char byte_of(int guest, size_t at)
 /* Whose connection it is; NULL: one that nobody counts. */
 static struct guest *guest_of(const char *first)
 {
-    return *first >= 0 && *first < SLOW ? &all.guests[(int)*first] : NULL;
+    unsigned number = (unsigned char)*first; /* char has no sign on some machines */
+    return number < SLOW ? &all.guests[number] : NULL;
 }
 
 static int echo(struct weft_stream *s, void *arg)
