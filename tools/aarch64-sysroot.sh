@@ -11,9 +11,12 @@ cd "$(dirname "$0")/.."
 mkdir -p build-aarch64
 cd build-aarch64
 here=$PWD
-packages="liburing2 liburing-dev libcmocka0 libcmocka-dev"
+packages="liburing2 liburing-dev libcmocka0 libcmocka-dev libssl3 libssl-dev libc-ares2
+    libc-ares-dev libidn2-0 libidn2-dev libunistring2 libunistring-dev zlib1g zlib1g-dev libbrotli1
+    libbrotli-dev libnghttp2-14 libnghttp2-dev libpsl5 libpsl-dev"
 
-if [ ! -f sysroot/.complete ]; then
+if [ "$(cat sysroot/.complete 2>/dev/null)" != "$packages" ]; then
+    rm -rf sysroot
     mkdir -p apt/lists/partial apt/cache/archives/partial apt/debs sysroot
     chmod 755 apt/debs
     cat >apt/apt.conf <<END
@@ -34,7 +37,16 @@ END
         dpkg -x "$deb" sysroot
     done
     rm -rf apt
-    touch sysroot/.complete
+    # Some lie in /lib, which links by its whole path: all into one folder.
+    libraries=sysroot/usr/lib/aarch64-linux-gnu
+    [ ! -d sysroot/lib/aarch64-linux-gnu ] || mv sysroot/lib/aarch64-linux-gnu/* $libraries
+    for link in $(find $libraries -maxdepth 1 -lname '/*'); do
+        ln -sf "$(basename "$(readlink "$link")")" "$link"
+    done
+    for headers in sysroot/usr/include/aarch64-linux-gnu/*; do # likewise, beside the others
+        cp -r "$headers" sysroot/usr/include/
+    done
+    printf '%s' "$packages" >sysroot/.complete
 fi
 
 cat >cross.ini <<END

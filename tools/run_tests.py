@@ -68,6 +68,8 @@ CONFIGURATIONS = {
         ["unit", "cli"],
         env={"WEFT_DRIVER": "epoll"},
         directory="build-release",
+        # Long, and the same as in debug, which has them on epoll, too, with more that can be seen.
+        exclude=r"_torture$|cli/test_sim_planted$",
     ),
     "asan": Configuration(
         "gcc, address and undefined-behaviour sanitizers",
