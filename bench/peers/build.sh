@@ -72,11 +72,11 @@ cxx_peer() { # NAME SOURCE HEADER FLAGS...
     finish "$name" $CXX -std=c++20 -O2 $WARN -o "$out/$name" "$source" "$@"
 }
 
-go_peer() {
-    fresh go_echo go_echo.go && return
-    go=$(command -v go) || { skip go_echo "no go"; return; }
-    finish go_echo env GOCACHE="$out/.go-cache" GOFLAGS="" GOPROXY=off GO111MODULE=off \
-        "$go" build -o "$out/go_echo" go_echo.go
+go_peer() { # NAME
+    fresh "$1" "$1.go" && return
+    go=$(command -v go) || { skip "$1" "no go"; return; }
+    finish "$1" env GOCACHE="$out/.go-cache" GOFLAGS="" GOPROXY=off GO111MODULE=off \
+        "$go" build -o "$out/$1" "$1.go"
 }
 
 # Debian's crates lie unpacked in one directory; cargo uses it in place of the registry.
@@ -112,13 +112,16 @@ tokio_peer() {
 echo "peers -> $out"
 c_peer raw_epoll raw_epoll.c -
 c_peer raw_uring raw_uring.c liburing
+c_peer raw_epoll_tls raw_epoll_tls.c libssl -lcrypto
+c_peer tls_load tls_load.c libssl -lcrypto
 c_peer thread thread.c - -pthread
 c_peer libuv libuv.c libuv
 c_peer libevent libevent.c libevent_core
 c_peer libev libev.c - -lev
 cxx_peer asio_callback asio_callback.cpp asio.hpp
 cxx_peer asio_coro asio_coro.cpp asio.hpp
-go_peer
+go_peer go_echo
+go_peer go_echo_tls
 tokio_peer
 
 [ -x /usr/bin/node ] || skip node "no /usr/bin/node"

@@ -4,7 +4,7 @@
  *
  * Floor 3. It is a buffer of the driver's pool as the driver brought it; where a record needs more
  * room than that, or on plain threads, which have no pool in common, it is one on the heap, marked
- * by bid HEAP. A thread keeps one spare, so a steady exchange allocates nothing.
+ * by bid HEAP. A thread, and a loop, keep one spare, so a steady exchange allocates nothing.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,9 +30,24 @@ static void spare_free(struct weft__rbuf *rb)
     weft__free(WEFT__CONTAINER_OF(rb, struct heap_rbuf, rb));
 }
 
-/* The calling thread's place for a spare heap buffer; NULL on a loop. */
-static struct weft__rbuf **spare(void)
+static void spare_close(struct weft__service *service)
 {
+    struct weft_loop *l = WEFT__CONTAINER_OF(service, struct weft_loop, in_service);
+    if (l->in_spare != NULL)
+        spare_free(l->in_spare);
+    l->in_spare = NULL;
+}
+
+/* The place for a spare heap buffer, of the loop or (NULL) of the calling thread; NULL: none. */
+static struct weft__rbuf **spare(struct weft_loop *l)
+{
+    if (l != NULL) {
+        if (l->in_service.close == NULL) {
+            l->in_service.close = spare_close;
+            weft__list_push_back(&l->services, &l->in_service.link);
+        }
+        return &l->in_spare;
+    }
     struct weft__flow *f = weft__flow_self();
     if (f->kind != WEFT__FLOW_THREAD)
         return NULL;
@@ -52,7 +67,7 @@ void weft__rbuf_release(struct weft_loop *l, struct weft__rbuf *rb)
         return;
     }
     struct heap_rbuf *h = WEFT__CONTAINER_OF(rb, struct heap_rbuf, rb);
-    struct weft__rbuf **place = spare();
+    struct weft__rbuf **place = spare(l);
     if (place != NULL && *place == NULL && h->cap == WEFT__RBUF_SIZE)
         *place = rb;
     else
@@ -69,8 +84,7 @@ void weft__in_release(struct weft_stream *s)
 
 struct weft__rbuf *weft__in_alloc(struct weft_stream *s, size_t cap)
 {
-    (void)s;
-    struct weft__rbuf **place = spare();
+    struct weft__rbuf **place = spare(s->loop);
     if (place != NULL && *place != NULL && cap <= WEFT__RBUF_SIZE) {
         struct weft__rbuf *rb = *place;
         *place = NULL;

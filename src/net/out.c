@@ -19,7 +19,7 @@
 #include "net/transport.h"
 #include "sys/call.h"
 
-#define CHUNK_SIZE 16384u
+#define CHUNK_SIZE 16896u /* the longest record of TLS goes in one piece */
 #define SPARES_MAX 512
 #define LAST_TRY_CHUNKS 16
 

@@ -24,6 +24,8 @@ struct weft__filter_class {
     int (*shake)(struct weft_stream *f);
     /* Plain text out of the input: > 0, 0 at the peer's end, -EAGAIN: all input is used up, < 0. */
     ssize_t (*take)(struct weft_stream *f, void *buf, size_t cap);
+    /* Whether take has something to give or to tell that needs no more input. */
+    bool (*more)(struct weft_stream *f);
     /* Queues all of it, or the connection is beyond use. May change iov. */
     int (*seal)(struct weft_stream *f, struct iovec *iov, int n);
     struct weft_stream *(*lower)(struct weft_stream *f);

@@ -281,6 +281,7 @@ static void take(struct weft__transport *t)
     ssize_t n = f->cls->filter->take(f, rb->data, WEFT__RBUF_SIZE);
     if (n > 0) {
         rb->len = (uint32_t)n;
+        t->s.more = t->s.in != NULL || f->cls->filter->more(f);
         weft__transport_data(t, rb);
         return;
     }

@@ -32,6 +32,12 @@ static ssize_t callback_take(struct weft_stream *f, void *buf, size_t cap)
     return weft__tls_take(weft__tls_of(f), buf, cap);
 }
 
+static bool callback_more(struct weft_stream *f)
+{
+    struct weft__tls_stream *t = weft__tls_of(f);
+    return f->end || t->read_error < 0 || SSL_pending(t->ssl) > 0;
+}
+
 static int callback_seal(struct weft_stream *f, struct iovec *iov, int n)
 {
     return weft__tls_seal(weft__tls_of(f), iov, n);
@@ -52,6 +58,7 @@ static void callback_bind(struct weft_stream *f, struct weft_stream *lower, size
 const struct weft__filter_class weft__tls_filter_class = {
     .shake = callback_shake,
     .take = callback_take,
+    .more = callback_more,
     .seal = callback_seal,
     .lower = callback_lower,
     .bind = callback_bind,

@@ -19,7 +19,8 @@
 
 void weft__tls_errors_clear(void)
 {
-    ERR_clear_error();
+    if (ERR_peek_error() != 0) /* clearing takes long, also when there is nothing */
+        ERR_clear_error();
 }
 
 int weft__tls_fail_setup(const char *fmt, ...)

@@ -1,0 +1,222 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The benchmark of TLS: echo, bulk and handshakes, beside raw epoll with OpenSSL, nginx and Go.
+
+Floor 6. The method is that of run.py (server CPU per message, alternating rounds, paired ratios);
+what differs is the certificates, made for the run, and the handshakes, counted for each second of
+the server's CPU.
+
+Invariants: only 127.0.0.0/8 is touched; every child is ended; files are in a directory of the run.
+"""
+
+import argparse
+import os
+import re
+import select
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import run
+
+NGINX = """daemon off; master_process off; worker_processes 1; error_log {dir}/nginx.log;
+pid {dir}/nginx.pid;
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+events {{ worker_connections 4096; }}
+stream {{ server {{
+  listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key};
+  ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets on; tcp_nodelay on;
+  return x; }} }}
+"""
+CELLS = {"64 B": (64, 64), "16 KiB": (64, 16384), "64 B, 1,000 connections": (1000, 64)}
+BARS = {"64 B": 1.15, "64 B, 1,000 connections": 1.15}  # CPU per message over raw, at most
+BULK_BAR = 0.95  # throughput for each second of CPU over raw, at least
+HANDS_BAR = 1.0  # handshakes for each second of CPU over nginx, at least
+
+
+class Peer(run.Contender):
+    """A TLS server; keys: key name to (certificate, key)."""
+
+    def __init__(self, name, argv, speaks_first=False):
+        super().__init__(name, argv, kind="weft")
+        self.speaks_first = speaks_first
+
+
+class Running:
+    """A running peer: endpoint port and pid."""
+
+    def __init__(self, peer, cert, key, work):
+        self.peer, self.cert, self.key, self.work = peer, cert, key, work
+
+    def __enter__(self):
+        port = 0
+        if self.peer.name == "nginx":
+            port = free_port()
+            with open(f"{self.work}/nginx.conf", "w", encoding="utf-8") as f:
+                f.write(NGINX.format(dir=self.work, port=port, cert=self.cert, key=self.key))
+        argv = [a.format(cert=self.cert, key=self.key, dir=self.work) for a in self.peer.argv]
+        self.child = run.spawn(argv, {run.SERVER_CORE}, stderr=subprocess.DEVNULL)
+        if port == 0:
+            line = run.first_line(self.child, run.START_TIMEOUT)
+            match = re.match(r"listening (?:tcp|tls)://127\.0\.0\.1:(\d+)", line)
+            if not match:
+                run.stop(self.child)
+                raise RuntimeError(f"{self.peer.name} did not start: {line!r}")
+            port = int(match[1])
+        self.port, self.pid = port, self.child.pid
+        wait_for(port)
+        return self
+
+    def __exit__(self, *exc):
+        run.stop(self.child)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+def wait_for(port):
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            select.select([], [], [], 0.02)
+    raise RuntimeError("nobody listens")
+
+
+def certificate(work, name, *new):
+    out = [f"{work}/{name}.pem", f"{work}/{name}.key"]
+    subprocess.run(["openssl", "req", "-x509", *new, "-nodes", "-out", out[0], "-keyout", out[1],
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-days", "2"], check=True, capture_output=True, timeout=60)
+    return out
+
+
+def contenders(args):
+    found = [Peer("raw-epoll-tls", [f"{args.peers}/raw_epoll_tls", "--cert", "{cert}", "--key",
+                                    "{key}"]),
+             Peer("go", [f"{args.peers}/go_echo_tls", "-cert", "{cert}", "-key", "{key}"])]
+    for model in ("protocol", "task"):
+        for driver in ("epoll", "uring"):
+            found.append(Peer(f"weft-{model}-{driver}",
+                              [args.weft, "echo", "--model", model, "--driver", driver, "--listen",
+                               "tls://127.0.0.1:0?cert={cert}&key={key}"]))
+    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+    found.append(Peer("nginx", [nginx, "-c", "{dir}/nginx.conf", "-e", "{dir}/nginx.log", "-g", ""],
+                      speaks_first=True))
+    return [p for p in found if p.missing() is None and re.search(args.only, p.name)]
+
+
+def load_of(args, server, *how):
+    """What tls_load printed, and the server's CPU time meanwhile, in ns."""
+    before = run.cpu_ns(server.pid)
+    load = run.spawn([f"{args.peers}/tls_load", str(server.port), str(args.seconds), *how],
+                     {run.LOAD_CORE}, stderr=subprocess.PIPE)
+    if how[0] == "echo" and run.first_line(load, 30) == "ready":
+        before = run.cpu_ns(server.pid)
+    out, err = load.communicate(timeout=args.seconds + 30)
+    used = run.cpu_ns(server.pid) - before
+    run.stop(load)
+    if load.returncode != 0:
+        raise RuntimeError(err.strip())
+    return *map(int, out.split()), used
+
+
+def echo(args, peer, cell, ca, work):
+    """Server CPU us per message."""
+    with Running(peer, *ca, work) as server:
+        n, _, used = load_of(args, server, "echo", *map(str, cell))
+    return used / 1e3 / n
+
+
+def hands(args, peer, how, ca, work):
+    """Handshakes for each second of the server's CPU."""
+    with Running(peer, *ca, work) as server:
+        n, resumed, used = load_of(args, server, how, "wait" if peer.speaks_first else "send")
+    if (resumed > 0) != (how == "resumed") or (how == "resumed" and resumed < n - 1):
+        raise RuntimeError(f"{resumed} of {n} handshakes were resumed")
+    return n / (used / 1e9)
+
+
+def table(title, unit, peers, rounds, one, reference, digits):
+    """Alternating rounds; prints medians and paired ratios; returns ratios by name."""
+    values = {p.name: [] for p in peers}
+    for _ in range(rounds):
+        for p in peers:
+            values[p.name].append(one(p))
+    print(f"\n{title}\n  {'':24}{unit:>16}   ratio to {reference}")
+    ratios = {}
+    for name, v in values.items():
+        pairs = [a / b for a, b in zip(v, values[reference])]
+        ratios[name] = statistics.median(pairs)
+        low, high = run.quartiles(pairs)
+        print(f"  {name:24}{statistics.median(v):>16.{digits}f}   {ratios[name]:.3f}"
+              f"  ({low:.3f} to {high:.3f})", flush=True)
+    return ratios
+
+
+def check(failures, name, ratios, good):
+    for peer, value in ratios.items():
+        if peer.startswith("weft-") and not good(value):
+            failures.append(f"{name}: {peer} {value:.3f}")
+
+
+def run_all(args, work):
+    failures = []
+    ecdsa = certificate(work, "ecdsa", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    rsa = certificate(work, "rsa", "-newkey", "rsa:2048")
+    peers = contenders(args)
+    echoes = [p for p in peers if not p.speaks_first]
+    for title, cell in CELLS.items():
+        if not re.search(args.cell, title):
+            continue
+        ratios = table(f"echo, {title}, TLS 1.3", "us CPU/message", echoes, args.rounds,
+                       lambda p, c=cell: echo(args, p, c, ecdsa, work), "raw-epoll-tls", 2)
+        if title in BARS:
+            check(failures, title, ratios, lambda r, b=BARS[title]: r <= b)
+        else:
+            check(failures, title, ratios, lambda r: 1 / r >= BULK_BAR)
+    reference = "nginx" if any(p.name == "nginx" for p in peers) else "raw-epoll-tls"
+    for title, how, ca in (("full, ECDSA P-256", "full", ecdsa), ("full, RSA-2048", "full", rsa),
+                           ("resumed, ECDSA P-256", "resumed", ecdsa)):
+        if not re.search(args.cell, "handshakes " + title):
+            continue
+        ratios = table(f"handshakes, TLS 1.3, {title}", "per CPU second", peers, args.rounds,
+                       lambda p, h=how, c=ca: hands(args, p, h, c, work), reference, 0)
+        check(failures, title, ratios, lambda r: r >= HANDS_BAR)
+    return failures
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    build = os.path.join(run.ROOT, "build")
+    p.add_argument("--weft", default=f"{build}/apps/weft/weft")
+    p.add_argument("--peers", default=f"{build}/bench/peers")
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--seconds", type=float, default=2.0)
+    p.add_argument("--cell", default=".", help="regular expression of titles")
+    p.add_argument("--only", default=".", help="regular expression of names")
+    p.add_argument("--check", action="store_true", help="exit status 1 when a bar is missed")
+    args = p.parse_args()
+    began = time.monotonic()
+    work = tempfile.mkdtemp(prefix="weft-tls-bench-")
+    try:
+        failures = run_all(args, work)
+    finally:
+        for child in list(run.children):
+            run.stop(child)
+        shutil.rmtree(work)
+    print(f"\n{time.monotonic() - began:.0f} s")
+    for line in failures:
+        print("missed: " + line)
+    return 1 if failures and args.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
