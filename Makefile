@@ -5,7 +5,7 @@
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
 #   make sim        the simulations, over SEEDS seeds each (default 300), JOBS side by side
 #   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
-#   make bench      the small operations, the simulation, then the matrix beside the peers
+#   make bench      the small operations, the simulation, the matrix beside the peers, TLS
 #                   (ARGS="..." for bench/run)
 #   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
 #   make fuzz       the fuzzers, SECONDS_EACH long (default 60)
@@ -46,6 +46,7 @@ bench:
 	@-$(BUILD)/bench/micro
 	@-$(BUILD)/bench/sim
 	@bench/run $(ARGS)
+	@bench/tls.py
 
 install:
 	@tools/build.sh $(BUILD) -Dtests=disabled --prefix=$(PREFIX)
