@@ -42,7 +42,7 @@ void weft__race_add(struct weft__race *r, const struct weft_addresses *a)
     if (r->next > 0)
         turn = r->at[r->next - 1].sa.ss_family == AF_INET6;
     r->n = r->next;
-    for (int empty = 0; empty < 2 && r->n < WEFT_DNS_RECORDS_MAX; turn = !turn) {
+    for (int empty = 0; empty < 2 && r->n < WEFT__RACE_MAX; turn = !turn) {
         const struct weft_address *at = next_of(r, a, families[turn], &place[turn]);
         empty = at != NULL ? 0 : empty + 1;
         if (at != NULL)

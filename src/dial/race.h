@@ -23,6 +23,8 @@
 #define WEFT__RACE_ATTEMPT_MIN_MS 10               /* likewise: MUST NOT be less */
 #define WEFT__RACE_ATTEMPT_MAX_MS 60000
 
+#define WEFT__RACE_MAX 16 /* addresses of a host that are tried; further ones are not */
+
 struct weft__race;
 
 struct weft__attempt {
@@ -38,8 +40,8 @@ struct weft__race {
     struct weft_loop *loop; /* NULL: on a thread */
     struct weft__resolve w;
     bool looking; /* w waits for an answer */
-    struct weft_address at[WEFT_DNS_RECORDS_MAX];
-    struct weft__attempt attempts[WEFT_DNS_RECORDS_MAX]; /* of at */
+    struct weft_address at[WEFT__RACE_MAX];
+    struct weft__attempt attempts[WEFT__RACE_MAX]; /* of at */
     size_t n, next, live;
     int64_t next_ns; /* when the next attempt may begin, while others are under way */
     int64_t hold_ns; /* until then the first one waits for IPv6's answer; 0: it need not */

@@ -89,8 +89,8 @@ static int connect_result(int fd)
 /* Waits until something has happened or `until` has passed, and tells the race. */
 static int poll_all(struct weft__race *r, struct weft__thread *t, weft_deadline until)
 {
-    struct pollfd p[WEFT_DNS_RECORDS_MAX];
-    struct weft__attempt *of[WEFT_DNS_RECORDS_MAX];
+    struct pollfd p[WEFT__RACE_MAX];
+    struct weft__attempt *of[WEFT__RACE_MAX];
     struct weft__dns *n = r->looking ? r->w.k.dns : NULL;
     size_t count = 0;
     for (size_t i = 0; i < r->next; i++) {

@@ -136,9 +136,8 @@ int weft_resolve(struct weft_addresses **ret, const char *host, int port,
             err = weft__resolve_finish(&c.w, &a);
         weft__resolve_end(&c.w);
     }
-    struct weft_address number;
     if (WEFT__UNLIKELY(weft__sim_proc != NULL) && (err == 0 || err == WEFT_ENAME) &&
-        weft_address_ip(&number, host, 0) < 0) {
+        !weft__resolve_is_number(host)) {
         int late = sim_wait(d, host);
         if (late < 0)
             err = late;

@@ -111,14 +111,13 @@ static void attached_free(struct weft__attached *a)
 /* What is known at once is told by the alarm; inside a simulation a little later. */
 static void begun(struct weft_lookup *l, const char *host, weft_deadline d)
 {
-    struct weft_address number;
     int64_t when_ns = 0;
     if (l->early == NULL && !l->w.k.done) {
         if (d.ns != INT64_MAX)
             arm(l, d.ns, -ETIMEDOUT);
         return;
     }
-    if (weft__sim_proc != NULL && weft_address_ip(&number, host, 0) < 0)
+    if (weft__sim_proc != NULL && !weft__resolve_is_number(host))
         when_ns = weft__clock_ns() + weft__resolve_sim_ns();
     if (d.ns < when_ns)
         arm(l, d.ns, -ETIMEDOUT);

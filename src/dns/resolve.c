@@ -82,17 +82,19 @@ void weft_addresses_free(struct weft_addresses **a)
 
 /* --- Known without asking --------------------------------------------------------------------- */
 
+bool weft__resolve_is_number(const char *host)
+{
+    return strchr(host, ':') != NULL ||
+           (host[0] != '\0' && host[0] != '.' && strspn(host, "0123456789.") == strlen(host));
+}
+
 static int number(struct gather *g, struct weft_addresses **ret, const char *host)
 {
     struct weft_address a;
-    bool colon = strchr(host, ':') != NULL;
-    if (weft_address_ip(&a, host, 0) < 0) {
-        /* Digits and dots alone can be no name (RFC 1123, section 2.1), and no name has a colon. */
-        bool digits = strspn(host, "0123456789.") == strlen(host) && strspn(host, ".") == 0;
-        if (colon || (digits && host[0] != '\0'))
-            return weft__fail(WEFT_ENAME, "%.80s: neither an address nor a name", host);
+    if (!weft__resolve_is_number(host))
         return 0;
-    }
+    if (weft_address_ip(&a, host, 0) < 0)
+        return weft__fail(WEFT_ENAME, "%.80s: neither an address nor a name", host);
     add(g, &a);
     if (g->n == 0)
         return weft__fail(WEFT_ENAME, "%.80s: not an address of the family asked for", host);
