@@ -310,7 +310,8 @@ static int dial(struct weft_http_client *c, const struct weft_url *url, struct w
         if (err < 0)
             return err;
     }
-    const struct weft_dial_options o = {.tls = to->secure ? c->tls : NULL};
+    const struct weft_dial_options o = {.tls = to->secure ? c->tls : NULL,
+                                        .proxy = to == url ? c->options.proxy : NULL};
     return weft_dial(ret, endpoint, &o, d);
 }
 
