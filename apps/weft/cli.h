@@ -87,6 +87,7 @@ int load_main(int argc, char **argv);
 int tree_main(int argc, char **argv);
 int connect_main(int argc, char **argv);
 int get_main(int argc, char **argv);
+int ws_main(int argc, char **argv);
 int sim_main(int argc, char **argv);
 
 #endif

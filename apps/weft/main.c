@@ -25,6 +25,7 @@ static const struct {
     {"load", load_main, "put an echo server under load and measure it"},
     {"connect", connect_main, "standard input and output to any endpoint and back"},
     {"get", get_main, "fetch what is at a URL"},
+    {"ws", ws_main, "talk to a WebSocket"},
     {"tree", tree_main, "show the tasks and connections of a running process"},
     {"sim", sim_main, "run a simulation with many seeds and gather what fails"},
 };

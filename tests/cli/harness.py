@@ -56,8 +56,9 @@ class Weft:
     """A running `weft ARGS`; with `with`, it is dead afterwards."""
 
     def __init__(self, *args, driver=None, **more):
+        more.setdefault("stdin", subprocess.DEVNULL)
         more.setdefault("stdout", subprocess.PIPE)
-        self.process = subprocess.Popen([WEFT, *map(str, args)], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([WEFT, *map(str, args)],
                                         stderr=subprocess.PIPE, env=environment(driver), **more)
         self.pending = b""
         self.alive = True  # as far as the test knows

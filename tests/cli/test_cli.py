@@ -14,7 +14,7 @@ import harness
 from harness import (DRIVERS, MODELS, WAYS, Case, Echo, Weft, echoes, load, pattern, receive, run,
                      until)
 
-VERBS = ("up", "echo", "load", "connect", "get", "tree")
+VERBS = ("up", "echo", "load", "connect", "get", "ws", "tree")
 UP_QUIET = ("up", "--tasks", "tcp://127.0.0.1:0", "--threads", "tcp://127.0.0.1:0", "--protocols",
             "tcp://127.0.0.1:0", "--udp", "udp://127.0.0.1:0", "--http", "none")
 

@@ -14,7 +14,7 @@ from harness import DRIVERS, PATIENCE, ROOT
 GUIDE = ROOT / "docs" / "guide" / "websocket.md"
 BUILD = pathlib.Path(os.environ.get("WEFT_BUILD_ROOT") or pathlib.Path(harness.WEFT).parents[2])
 EXAMPLES = BUILD / "examples"
-FILES = [ROOT / "examples" / "15_websocket.c", *(ROOT / "examples/guide").glob("websocket_*.c")]
+FILES = [ROOT / "examples" / "16_websocket.c", *(ROOT / "examples/guide").glob("websocket_*.c")]
 
 
 class Text(harness.Case):
@@ -84,7 +84,7 @@ class Client:
         return read_exactly(self.sock, head[1])
 
 
-@unittest.skipUnless((EXAMPLES / "15_websocket").exists(), "the examples are not built here")
+@unittest.skipUnless((EXAMPLES / "16_websocket").exists(), "the examples are not built here")
 class Programs(harness.Case):
     def started(self, name, driver):
         program = subprocess.Popen([EXAMPLES / name, "tcp://127.0.0.1:0"],
@@ -96,7 +96,7 @@ class Programs(harness.Case):
     def test_the_echo_and_the_client(self):
         for driver in DRIVERS:
             self.way = driver
-            port = self.started("15_websocket", driver)
+            port = self.started("16_websocket", driver)
             done = subprocess.run([EXAMPLES / "guide_websocket_client", f"ws://127.0.0.1:{port}/",
                                    "hello", "", "x" * 2000], capture_output=True, text=True,
                                   timeout=PATIENCE, env=harness.environment(driver), check=False)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An HTTP server: two routes, a middleware that tells how long an answer took, files.
+ * 12: an HTTP server: two routes, a middleware that tells how long an answer took, files.
  *
  * Shows: handlers in plain blocking code, parameters of a path, what weft_http_next is for.
- * usage: 16_http_server ENDPOINT [DIRECTORY]; try: curl -i http://127.0.0.1:8080/hello/you
+ * usage: 12_http_server ENDPOINT [DIRECTORY]; try: curl -i http://127.0.0.1:8080/hello/you
  */
 #include "http_serve.h"
 

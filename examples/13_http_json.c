@@ -3,7 +3,7 @@
  * A small JSON API with jansson: POST /sum with a list of numbers gives their sum.
  *
  * Shows: a whole body with its maximum, errors as statuses, JSON in and out.
- * usage: 17_http_json ENDPOINT; try: curl -d '[1, 2.5]' http://127.0.0.1:8080/sum
+ * usage: 13_http_json ENDPOINT; try: curl -d '[1, 2.5]' http://127.0.0.1:8080/sum
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 15: an echo over WebSocket. The handler's ten lines are all of it: pings are answered, messages
+ * 16: an echo over WebSocket. The handler's ten lines are all of it: pings are answered, messages
  * put together and the connection kept alive below them. (Python's websockets.serve, Tornado's
  * WebSocketHandler.)
  *
- *   15_websocket [ENDPOINT]      until it is killed; try it with guide_websocket_client URL hello
+ *   16_websocket [ENDPOINT]      until it is killed; try it with guide_websocket_client URL hello
  */
 #include <stdio.h>
 #include <weft/weft.h>

@@ -3,7 +3,7 @@
  * Uploads, as they come: PUT /NAME stores the body in a directory, however long it is.
  *
  * Shows: a body in pieces; memory stays at one buffer, and a slow disk holds the client back.
- * usage: 18_http_upload ENDPOINT DIRECTORY; try: curl -T big.iso http://127.0.0.1:8080/big.iso
+ * usage: 14_http_upload ENDPOINT DIRECTORY; try: curl -T big.iso http://127.0.0.1:8080/big.iso
  */
 #include <string.h>
 
