@@ -328,6 +328,16 @@ class Sources(harness.Case):
             most = 60 if path.name < "12_" else 80
             self.assertLess(len(path.read_text().splitlines()), most, path.name)
 
+    def test_the_guide_to_the_http_client_shows_its_example(self):
+        example = "\n" + (ROOT / "examples" / "15_http_client.c").read_text()
+        guide = (ROOT / "docs" / "guide" / "http-client.md").read_text()
+        blocks = re.findall(r"^```c\n(.*?)^```", guide, re.S | re.M)
+        self.assertGreater(len(blocks), 1)
+        for block in blocks:
+            self.assertIn("\n" + block, example)
+        for target in re.findall(r"\]\(([^)#:]+)\)", guide):
+            self.assertTrue((ROOT / "docs" / "guide" / target).exists(), target)
+
     def test_each_uses_public_headers_only(self):
         for path in sorted((ROOT / "examples").glob("*.[ch]")):
             for name in re.findall(r'#include [<"](.*)[">]', path.read_text()):
