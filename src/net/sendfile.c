@@ -95,6 +95,10 @@ static int send_file(struct weft_stream *s, int fd, off_t *offset, size_t len, w
     int err = s->error;
     if (err == 0 && s->shut)
         err = WEFT_ECLOSED;
+    if (err == 0 && s->out != NULL) {
+        weft__out_last_try(s); /* what stands before the file mostly goes at once */
+        err = s->error;
+    }
     if (err == 0 && s->out != NULL)
         err = weft__out_wait(s, 0, d);
     if (err < 0)
