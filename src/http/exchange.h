@@ -99,6 +99,7 @@ struct weft__http_exchange {
     weft_deadline until;
     uint64_t body_max, stream_max;
     int version; /* 10, 11, 20 */
+    struct weft__slice protocol; /* HTTP/2: that an extended CONNECT asks for (RFC 8441) */
     bool upgraded;
     bool draining;
 };

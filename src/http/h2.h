@@ -74,6 +74,7 @@ struct weft__h2_stream {
     struct weft__buffer in;
     const uint8_t *out; /* the writer's */
     size_t out_left;
+    size_t unsent;      /* of the last piece, when its write failed */
     bool out_end;       /* nothing follows what is there */
     bool responded;     /* servers: the head of the reply is with nghttp2 */
     bool out_submitted; /* a body was announced and its provider is with nghttp2 */

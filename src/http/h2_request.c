@@ -47,6 +47,7 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
 
 void weft__h2_exchange_free(struct weft__h2_exchange *e)
 {
+    weft__h2_tunnel_cut(e);
     weft__http_exchange_done(&e->x);
     weft__h2_let_go(e->st);
     weft__free(e);
@@ -114,9 +115,11 @@ static int set_target(struct weft__http1_head *h, const char *base)
     return 0;
 }
 
-static void set_pseudo(struct weft__http1_head *h, const char *base, struct weft__slice name,
+static void set_pseudo(struct weft__h2_exchange *e, struct weft__slice name,
                        struct weft__http_span value)
 {
+    struct weft__http1_head *h = &e->x.q.head;
+    const char *base = e->x.q.base;
     if (weft__slice_is(name, ":method")) {
         h->method_name = value;
         h->method = weft__http_method_of(weft__http_slice(base, value));
@@ -126,7 +129,24 @@ static void set_pseudo(struct weft__http1_head *h, const char *base, struct weft
         h->scheme = value;
     } else if (weft__slice_is(name, ":authority")) {
         h->authority = value;
+    } else if (weft__slice_is(name, ":protocol")) {
+        e->x.protocol = weft__http_slice(base, value);
     }
+}
+
+/* An extended CONNECT is answered by the route that answers a GET: there the handler stands that
+ * would upgrade a connection of HTTP/1.1. */
+static int set_tunnel(struct weft__h2_exchange *e)
+{
+    struct weft__http1_head *h = &e->x.q.head;
+    if (e->x.protocol.at == NULL)
+        return 0;
+    if (h->method != WEFT__HTTP_CONNECT)
+        return 400;
+    h->method = WEFT__HTTP_GET;
+    h->body = WEFT__HTTP1_NO_BODY; /* what follows is the tunnel's */
+    h->length = 0;
+    return 0;
 }
 
 static int set_body(struct weft__h2_exchange *e)
@@ -167,7 +187,7 @@ static int make_head(struct weft__h2_exchange *e)
         struct weft__http_span at = put(&w, name);
         struct weft__http_span value = put(&w, weft__http_slice(f->text, f->at[i].value));
         if (name.len > 0 && name.at[0] == ':') {
-            set_pseudo(h, w.text, name, value);
+            set_pseudo(e, name, value);
             continue;
         }
         fields[h->field_count++] = (struct weft__http1_field){at, value, f->at[i].id};
@@ -204,6 +224,8 @@ int weft__h2_prepare(struct weft__h2_exchange *e)
         status = set_host(&x->q.head, x->q.base);
     if (status == 0)
         status = set_body(e);
+    if (status == 0)
+        status = set_tunnel(e);
     if (status == 0 && !serves_host(o, weft__http_slice(x->q.base, x->q.head.host)))
         status = 421;
     if (status == 0 && !weft__http_route_request(x))
@@ -260,7 +282,7 @@ void weft__h2_answer(struct weft__h2_exchange *e)
     weft__http_account(&e->x);
     if (err < 0)
         weft__h2_reset(e->st, NGHTTP2_INTERNAL_ERROR);
-    else if (!e->st->end_in)
+    else if (!e->st->end_in && !e->x.upgraded && e->x.protocol.at == NULL)
         pass_body(e);
 }
 
@@ -453,6 +475,9 @@ static int h2_begin(struct weft__http_exchange *x, int64_t length, const void *d
     int err = head_of(e, status, true, none ? -1 : length, &nv, &n);
     if (err < 0)
         return err;
+    if (x->protocol.at != NULL && status < 300) /* a 2xx would open the tunnel */
+        return weft__fail(-EINVAL, "an answer to who asks for %.*s",
+                          (int)weft__min_size(x->protocol.len, 40), x->protocol.at);
     e->bodiless = none || x->q.head.method == WEFT__HTTP_HEAD || (last && len == 0);
     e->left = length;
     err = e->bodiless ? 0 : too_much(e, len);
@@ -506,6 +531,25 @@ static int h2_interim(struct weft__http_exchange *x, int status)
     return err < 0 ? err : weft__h2_flush(e->st->h2, x->until);
 }
 
+static int h2_upgrade(struct weft__http_exchange *x, const char *protocol, struct weft_stream **ret)
+{
+    struct weft__h2_exchange *e = of(x);
+    nghttp2_nv *nv;
+    size_t n;
+    (void)protocol; /* it is that of the request */
+    x->r.status = 200;
+    int err = head_of(e, 200, true, -1, &nv, &n);
+    if (err == 0)
+        err = weft__h2_tunnel_open(e, ret);
+    if (err == 0)
+        err = weft__h2_respond(e->st, nv, n, true);
+    if (err == 0)
+        err = weft__h2_flush(e->st->h2, x->until);
+    if (err < 0 && e->tunnel != NULL)
+        weft_abort(ret);
+    return err;
+}
+
 const struct weft__http_exchange_class weft__h2_class = {
     .peek = h2_peek,
     .consume = h2_consume,
@@ -517,4 +561,5 @@ const struct weft__http_exchange_class weft__h2_class = {
     .end = h2_end,
     .flush = h2_flush,
     .interim = h2_interim,
+    .upgrade = h2_upgrade,
 };

@@ -155,6 +155,7 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
     struct conn k = {.site = site, .s = s, .idle_ns = weft_now_ns()};
     const struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
                                        .head_max = (uint32_t)site->conf->o.head_max,
+                                       .connect_protocol = true,
                                        .request = take_request,
                                        .arg = &k};
     weft__list_init(&k.ready);

@@ -248,6 +248,7 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
         err = weft__h2_wait(h2, st, piece_sent, st, false, d);
     if (err == 0 && (st->out_left > 0 || (end && !st->out_done)))
         err = -EPIPE; /* closed meanwhile */
+    st->unsent = st->out_left;
     st->out = NULL;
     st->out_left = 0;
     return err;

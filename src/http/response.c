@@ -454,6 +454,8 @@ int weft_http_send_fd(struct weft_http_response *r, int fd, off_t offset, size_t
 bool weft_http_wants_upgrade(struct weft_http_request *q, const char *protocol)
 {
     struct weft__slice rest, item;
+    if (weft__http_of_q(q)->version >= 20)
+        return weft__slice_is_nocase(weft__http_of_q(q)->protocol, protocol);
     if (!q->head.upgrade)
         return false;
     const char *list = weft_http_field(q, "Upgrade");

@@ -45,6 +45,11 @@ int weft_http_websocket(struct weft_http_request *q, struct weft_http_response *
         return err;
     if (!weft__ws_request_of(&rq, &q->head, q->base, joined))
         return 400;
+    if (weft__http_of_q(q)->version >= 20) {
+        if (!weft_http_wants_upgrade(q, "websocket"))
+            return 400; /* a GET; over HTTP/2 it is asked for otherwise (RFC 8441) */
+        rq.http2 = true;
+    }
     bool ok = weft__ws_agree(&agreed, &rq, o);
     err = set_fields(q, r, weft__slice_of(fields, weft__ws_agreed_fields(&agreed, fields)));
     if (err == 0 && ok && o != NULL && o->fields != NULL)

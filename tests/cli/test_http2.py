@@ -169,6 +169,80 @@ def h2_server(listener, secured):
                 sock.sendall(conn.data_to_send())
 
 
+class Tunnel(harness.Case):
+    """WebSocket over a stream of HTTP/2 (RFC 8441): the node's page asks for its reports so."""
+
+    def open(self, port, headers):
+        import h2.connection
+        sock = socket.create_connection(("127.0.0.1", port), harness.PATIENCE)
+        conn = h2.connection.H2Connection()
+        conn.initiate_connection()
+        sock.sendall(conn.data_to_send())
+        self.pump(sock, conn, lambda events: any(
+            type(e).__name__ == "RemoteSettingsChanged" for e in events))
+        self.assertEqual(conn.remote_settings.enable_connect_protocol, 1)
+        conn.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"),
+                              (":scheme", "http"), (":authority", f"127.0.0.1:{port}"), *headers])
+        sock.sendall(conn.data_to_send())
+        return sock, conn
+
+    def pump(self, sock, conn, until):
+        """Events until the condition holds of all that have come."""
+        seen = []
+        while not until(seen):
+            data = sock.recv(65535)
+            self.assertTrue(data, seen)
+            seen += conn.receive_data(data)
+            sock.sendall(conn.data_to_send())
+        return seen
+
+    def status(self, events):
+        for event in events:
+            if type(event).__name__ == "ResponseReceived":
+                return dict(event.headers)[b":status"]
+        return None
+
+    def test_reports(self):
+        try:
+            import h2.connection  # noqa: F401
+        except ImportError:
+            self.skipTest("no h2")
+        with harness.Weft("up", "--tasks", "tcp://127.0.0.1:0", "--threads", "none", "--protocols",
+                          "none", "--udp", "none", "--unix", "none", "--http",
+                          "tcp://127.0.0.1:0", "--status-ms", "0") as node:
+            while not (line := node.line()).endswith(" http"):
+                pass
+            port = int(line.split()[1].rsplit(":", 1)[1])
+            version = [(":path", "/live"), ("sec-websocket-version", "13")]
+            sock, conn = self.open(port, version)
+            with sock:
+                def body(events):
+                    return b"".join(e.data for e in events if type(e).__name__ == "DataReceived")
+                seen = self.pump(sock, conn, lambda events: b'"tree"' in body(events))
+                self.assertEqual(self.status(seen), b"200")
+                self.assertEqual(body(seen)[0], 0x81)
+                close = b"\x88\x82" + b"\x00\x00\x00\x00" + b"\x03\xe8"  # masked by zeros
+                conn.send_data(1, close)
+                sock.sendall(conn.data_to_send())
+                self.pump(sock, conn, lambda events: any(
+                    type(e).__name__ in ("StreamEnded", "StreamReset") for e in events))
+            for headers, status in (
+                    ([*version, ("origin", "https://evil.example")], b"403"),
+                    ([(":path", "/nothing")], b"404"),
+                    ([(":path", "/live"), ("sec-websocket-version", "7")], b"426")):
+                sock, conn = self.open(port, headers)
+                with sock:
+                    seen = self.pump(sock, conn, lambda e: self.status(e) is not None)
+                    self.assertEqual(self.status(seen), status)
+            # A route that would answer with 200 opens no tunnel.
+            sock, conn = self.open(port, [(":path", "/healthz")])
+            with sock:
+                seen = self.pump(sock, conn, lambda events: any(
+                    type(e).__name__ in ("StreamReset", "ResponseReceived") for e in events))
+                self.assertNotEqual(self.status(seen), b"200")
+            self.assertEqual(node.finish(), 0)
+
+
 class Servers(harness.Case):
     def test_python_h2(self):
         try:

@@ -8,6 +8,7 @@ import house
 FILE_LIMIT = 600
 HEADER_LIMIT = 400
 EXAMPLE_LIMIT = 60
+LONG_EXAMPLE_LIMIT = 80  # from HTTP on
 FUNCTION_LIMIT = 70
 
 CODE = (".c", ".h", ".S", ".cpp", ".py", ".sh")
