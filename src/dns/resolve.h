@@ -30,8 +30,8 @@ void weft__resolve_end(struct weft__resolve *w);
 /* How long an answer takes inside a simulation. */
 int64_t weft__resolve_sim_ns(void);
 
-/* Digits and dots alone can be no name (RFC 1123, section 2.1), and no name has a colon: such a host
- * is an address, or nothing. */
+/* Digits and dots alone can be no name (RFC 1123, section 2.1), and no name has a colon: such a
+ * host is an address, or nothing. */
 bool weft__resolve_is_number(const char *host);
 
 #endif

@@ -188,6 +188,8 @@ static int read_reply(struct weft__http_conn *conn, struct weft__http_ask *a,
             return weft__fail(WEFT_EEOF, "the server hung up without a reply");
         if (n < 0) {
             a->untouched = a->untouched && n == -ECONNRESET;
+            if (n == WEFT_EEOF)
+                return weft__fail(WEFT_EEOF, "the server hung up within the head of its reply");
             return (int)n;
         }
         a->untouched = false;

@@ -98,7 +98,7 @@ struct weft__http_exchange {
     int64_t begin_ns; /* when the head had come, when it is logged or bounded; 0 */
     weft_deadline until;
     uint64_t body_max, stream_max;
-    int version; /* 10, 11, 20 */
+    int version;                 /* 10, 11, 20 */
     struct weft__slice protocol; /* HTTP/2: that an extended CONNECT asks for (RFC 8441) */
     bool upgraded;
     bool draining;

@@ -32,7 +32,8 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
                                                 struct weft__h2_stream *st);
 /* Lets go of the stream. */
 void weft__h2_exchange_free(struct weft__h2_exchange *e);
-/* A stream of bytes over the exchange's; the caller's, and closed with the exchange (h2_tunnel.c). */
+/* A stream of bytes over the exchange's; the caller's, and closed with the exchange (h2_tunnel.c).
+ */
 int weft__h2_tunnel_open(struct weft__h2_exchange *e, struct weft_stream **ret);
 void weft__h2_tunnel_cut(struct weft__h2_exchange *e);
 /* Makes the head. Returns 0, the status with which it is to be refused, or -ENOMEM. */

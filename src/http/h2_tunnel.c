@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stream of an HTTP/2 connection as a stream of bytes: what an extended CONNECT opens, which is how
- * WebSocket goes over HTTP/2 (RFC 8441).
+ * A stream of an HTTP/2 connection as a stream of bytes: what an extended CONNECT opens, which is
+ * how WebSocket goes over HTTP/2 (RFC 8441).
  *
  * Floor 5. Invariant: the tunnel ends no later than its request: whoever still holds it then finds
  * it closed.
