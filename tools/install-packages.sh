@@ -43,7 +43,8 @@ if ! is_debian; then
     {
         echo "This is not Debian or one of its descendants, so packages are not installed here."
         echo "To build and run, Weft needs: a C17 compiler (gcc 12 or clang 14, or newer), make,"
-        echo "Meson 1.0 or newer, Ninja, pkg-config, liburing 2.3 or newer with its headers."
+        echo "Meson 1.0 or newer, Ninja, pkg-config, and with their headers: liburing 2.3 or newer,"
+        echo "c-ares 1.18, OpenSSL 3.0, nghttp2 1.52, zlib, brotli, libpsl, libidn2, jansson."
         if [ "$1" != run ]; then
             echo "For 'make $1' it needs more. Under Debian's names, everything is:"
             for package in $wanted; do
