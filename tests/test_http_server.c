@@ -46,7 +46,7 @@ static int pieces(struct weft_http_request *q, struct weft_http_response *r, voi
     CHECK_EQ(weft_http_set(r, "Content-Type", "text/x-pieces"), 0);
     CHECK_EQ(weft_http_set_trailer(r, "X-Sum", "3"), 0);
     for (int i = 0; i < 3; i++)
-        if (weft_http_write(r, "abc" + i, 1, WEFT_NEVER) < 0)
+        if (weft_http_write(r, &"abc"[i], 1, WEFT_NEVER) < 0)
             return -EPIPE;
     return 0;
 }

@@ -257,6 +257,7 @@ int weft_http_send(struct weft_http_response *r, int status, const char *type, c
 
 #define TEXT_FIRST 512
 
+WEFT_PRINTF(2, 0)
 static int format(struct weft__http_exchange *x, const char *fmt, va_list ap, char **ret)
 {
     va_list again;

@@ -134,7 +134,7 @@ int main(void)
 {
     static const struct weft_tls_options o = {.insecure_no_verify = true,
                                               .insecure_any_host = true};
-    static char names[CLIENTS][16];
+    static char names[CLIENTS][20];
     MUST(weft_tls_open(&all.tls, &o));
     struct weft_sim *sim = all.sim = scene();
     service(sim, "gone", server, NULL);
