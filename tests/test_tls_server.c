@@ -16,15 +16,34 @@ struct failure {
 };
 
 static struct failure failure;
+static pthread_mutex_t failure_lock = PTHREAD_MUTEX_INITIALIZER; /* each connection has a thread */
+
+/* What was told so far. */
+static struct failure told(void)
+{
+    pthread_mutex_lock(&failure_lock);
+    struct failure f = failure;
+    pthread_mutex_unlock(&failure_lock);
+    return f;
+}
+
+static void forget(void)
+{
+    pthread_mutex_lock(&failure_lock);
+    failure = (struct failure){0};
+    pthread_mutex_unlock(&failure_lock);
+}
 
 static void on_failed(void *arg, const struct weft_address *peer, int error)
 {
     (void)arg;
     (void)peer; /* a socket that the peer has reset has none */
+    pthread_mutex_lock(&failure_lock);
     failure.error = error;
     (void)snprintf(failure.detail, sizeof failure.detail, "%s", weft_error_detail());
     failure.n++;
     failure.n_blames_others += strstr(failure.detail, "too many handshakes") != NULL;
+    pthread_mutex_unlock(&failure_lock);
 }
 
 static _Atomic int made;
@@ -56,7 +75,7 @@ static void site_open(struct site *s, enum weft_model model, struct weft_server_
 {
     struct weft_factory f = {.protocol = &echo_protocol};
     made = 0;
-    failure = (struct failure){0};
+    forget();
     s->g = kit_group();
     if (s->tls == NULL)
         s->tls = tls_kit_server("server");
@@ -155,9 +174,9 @@ static int a_handshake_that_fails(void *arg)
         site_open(&s, (enum weft_model)m, (struct weft_server_options){0});
         CHECK_EQ(dial_with(&s, s.client, &c), WEFT_ECERTIFICATE);
         wait_idle(&s);
-        CHECK_EQ(failure.n, 1);
-        CHECK_EQ(failure.error, WEFT_ECERTIFICATE);
-        CHECK(has(failure.detail, "the peer refused our certificate"));
+        CHECK_EQ(told().n, 1);
+        CHECK_EQ(told().error, WEFT_ECERTIFICATE);
+        CHECK(has(told().detail, "the peer refused our certificate"));
         struct weft_server_stats st = stats_of(&s);
         CHECK_EQ(st.handshakes, 0);
         CHECK_EQ(st.handshakes_failed, 1);
@@ -189,8 +208,8 @@ static int silence_and_half_hellos_end(void *arg)
         struct weft_server_stats st = stats_of(&s);
         CHECK_EQ(st.handshakes_failed, 2);
         CHECK_EQ(st.timed_out, 2);
-        CHECK_EQ(failure.error, -ETIMEDOUT);
-        CHECK_EQ(failure.n_blames_others, 0);
+        CHECK_EQ(told().error, -ETIMEDOUT);
+        CHECK_EQ(told().n_blames_others, 0);
         weft_abort(&silent);
         weft_abort(&half);
         site_close(&s);
