@@ -52,6 +52,34 @@ def until(condition, what, seconds=None):
         time.sleep(0.005)
 
 
+def tcp_sockets(pid, state):
+    """The local ports of a process's TCP sockets over IPv4 in that state of /proc/net/tcp."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except FileNotFoundError:  # closed since it was listed
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[len("socket:["):-1])
+    ports = []
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == state and fields[9] in inodes:
+            ports.append(int(fields[1].split(":")[1], 16))
+    return ports
+
+
+def connections(pid):
+    """How many established TCP connections a process has."""
+    return len(tcp_sockets(pid, "01"))
+
+
+def listening_port(pid):
+    """The TCP port at which a process listens; None so far."""
+    return next(iter(tcp_sockets(pid, "0A")), None)
+
+
 class Weft:
     """A running `weft ARGS`; with `with`, it is dead afterwards."""
 

@@ -2,7 +2,6 @@
 """HTTP/2 with programs that are not ours: curl, nghttp and h2load as clients of `weft serve`,
 Python's h2 as a server for `weft get`."""
 import contextlib
-import os
 import pathlib
 import re
 import shutil
@@ -110,15 +109,10 @@ class Clients(harness.Case):
                                     stderr=subprocess.DEVNULL) if shutil.which("h2load") else None
             if load is None:
                 self.skipTest("no h2load")
-            harness.until(lambda: connected(site.server.pid) > 0, "the load")
+            harness.until(lambda: harness.connections(site.server.pid), "the load")
             self.assertEqual(site.server.finish(), 0)
             load.kill()
             load.communicate()
-
-
-def connected(pid):
-    return sum(os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
-               for fd in os.listdir(f"/proc/{pid}/fd")) - 2
 
 
 class Ours(harness.Case):

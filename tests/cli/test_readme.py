@@ -85,21 +85,6 @@ def blocks(path):
     return re.findall(r"^```c\n(.*?)^```", (ROOT / path).read_text(), re.S | re.M)
 
 
-def listening_port(pid):
-    """The TCP port at which a process listens; None so far."""
-    inodes = set()
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(fd)))
-        except FileNotFoundError:
-            pass
-    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            return int(fields[1].split(":")[1], 16)
-    return None
-
-
 class Texts(harness.Case):
     """Compiled in a directory of its own, with all warnings as errors."""
 
@@ -140,7 +125,7 @@ class Texts(harness.Case):
     def serves(self, program, driver):
         with subprocess.Popen([program], env=harness.environment(driver)) as process:
             try:
-                port = harness.until(lambda: listening_port(process.pid), "a listening port")
+                port = harness.until(lambda: harness.listening_port(process.pid), "a listening port")
                 socks = [socket.create_connection(("127.0.0.1", port), PATIENCE)
                          for _ in range(5)]
                 for sock in socks + socks:

@@ -35,21 +35,6 @@ class Text(harness.Case):
         self.assertLessEqual(len(body.splitlines()), 10)
 
 
-def listening_port(pid):
-    """The TCP port at which a process listens; None so far."""
-    inodes = set()
-    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(fd)))
-        except FileNotFoundError:
-            pass
-    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            return int(fields[1].split(":")[1], 16)
-    return None
-
-
 def read_exactly(sock, size):
     data = b""
     while len(data) < size:
@@ -91,7 +76,7 @@ class Programs(harness.Case):
                                    stdout=subprocess.DEVNULL, env=harness.environment(driver))
         self.addCleanup(program.wait)
         self.addCleanup(program.kill)
-        return harness.until(lambda: listening_port(program.pid), "a listening port")
+        return harness.until(lambda: harness.listening_port(program.pid), "a listening port")
 
     def test_the_echo_and_the_client(self):
         for driver in DRIVERS:
