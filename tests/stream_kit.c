@@ -55,12 +55,27 @@ static void make_memory(struct weft_stream **a, struct weft_stream **b)
     CHECK_EQ(weft_pipe_open(a, b, 0), 0);
 }
 
+/* Opened once, since that takes longer than all of a case. */
+static struct weft_tls *tls_client, *tls_server;
+static pthread_once_t tls_once = PTHREAD_ONCE_INIT;
+
+static void close_tls(void)
+{
+    weft_tls_close(&tls_client);
+    weft_tls_close(&tls_server);
+}
+
+static void open_tls(void)
+{
+    tls_client = tls_kit_client();
+    tls_server = tls_kit_server("server");
+    (void)atexit(close_tls);
+}
+
 static void secure(struct weft_stream **a, struct weft_stream **b)
 {
-    struct weft_tls *client = tls_kit_client(), *server = tls_kit_server("server");
-    tls_kit_secure(a, b, client, server);
-    weft_tls_close(&client);
-    weft_tls_close(&server);
+    pthread_once(&tls_once, open_tls);
+    tls_kit_secure(a, b, tls_client, tls_server);
 }
 
 static void make_tls(struct weft_stream **a, struct weft_stream **b)

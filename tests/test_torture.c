@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,12 +31,13 @@ struct shop {
     struct weft_semaphore hands;
     struct weft_barrier barrier;
     struct weft_once once;
-    int sold, ended;
+    int sold;
+    _Atomic int ended;
 };
 
 static void count_end(void *arg)
 {
-    (*(int *)arg)++;
+    atomic_fetch_add((_Atomic int *)arg, 1); /* threads may end at the same time */
 }
 
 static int open_shop(void *arg)
