@@ -10,7 +10,7 @@
 #include "sys/sim/world.h"
 #include "tls_kit.h"
 
-#define SIM_SEEDS (KIT_SLOW ? 3 : 6)
+#define SIM_SEEDS (WEFT__TSAN ? 1 : KIT_SLOW ? 3 : 6) /* one thread: no races there */
 #define SIM_SPAN (INT64_C(3600) * 1000000000) /* nobody waits for it */
 
 /* --- Makers ---------------------------------------------------------------------------------- */

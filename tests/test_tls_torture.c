@@ -249,7 +249,7 @@ int main(void)
     client_context = tls_kit_open(
         &(struct weft_tls_options){.ca = tls_kit_file("ca.pem"), .no_resumption = true});
     int failed =
-        heavy ? torture_main(scenes, 2, scenes, 1, 60) : torture_main(scenes, 3, on_threads, 2, 25);
+        heavy ? torture_main(scenes, 2, scenes, 1, 20) : torture_main(scenes, 3, on_threads, 2, 25);
     weft_tls_close(&client_context);
     weft_tls_close(&server_context);
     return failed;

@@ -17,6 +17,9 @@
 #include "sys/call.h"
 
 #define HANG_SECONDS (KIT_SLOW ? 120 : 20)
+/* The part of its time that a scene gets: as many places as there are are tried without sanitizers,
+ * with them those samples that show what only they see. */
+#define TIME_SCALE (WEFT__TSAN ? 0.25 : KIT_SLOW ? 0.5 : 1)
 
 enum kind { KIND_NONE, KIND_ALLOC, KIND_FAULT, KIND_CANCEL };
 static const char *const kind_names[] = {"none", "alloc", "fault", "cancel"};
@@ -325,7 +328,7 @@ int torture_main(const struct torture_scene *on_loops, size_t n_loops,
                 (struct CMUnitTest){.name = t->name, .test_func = torment, .initial_state = t};
         }
     }
-    seconds_left = seconds;
+    seconds_left = seconds * TIME_SCALE;
     series_left = 3 * total;
     int failed = _cmocka_run_group_tests("torture", tests, total, NULL, NULL);
     test_free(tests);

@@ -68,8 +68,9 @@ CONFIGURATIONS = {
         ["unit", "cli"],
         env={"WEFT_DRIVER": "epoll"},
         directory="build-release",
-        # Long, and the same as in debug, which has them on epoll, too, with more that can be seen.
-        exclude=r"_torture$|cli/test_sim_planted$",
+        # Long, and the same as in debug, which has them on epoll, too, with more that can be seen;
+        # and what does not rest on a driver.
+        exclude=r"_torture$|cli/test_(page|sim.*|.*_guide|.*_differential|readme)$",
     ),
     "asan": Configuration(
         "gcc, address and undefined-behaviour sanitizers",
@@ -77,6 +78,8 @@ CONFIGURATIONS = {
         SANITIZED + ["-Db_sanitize=address,undefined"],
         env=SANITIZER_ENV,
         slower=3,
+        # Long, and about other things than memory: a browser, programs that the test compiles.
+        exclude=r"cli/test_(page|sim_planted|.*_guide|.*_differential)$",
     ),
     "tsan": Configuration(
         "thread sanitizer",
@@ -364,7 +367,9 @@ def main():
     """Command line, configurations in turn, the sum."""
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1])
     parser.add_argument("-k", default="")
-    parser.add_argument("-j", type=int, default=int(os.environ.get("JOBS") or os.cpu_count() or 2))
+    # One more than there are processors: most tests wait now and then.
+    parser.add_argument("-j", type=int,
+                        default=int(os.environ.get("JOBS") or (os.cpu_count() or 1) + 1))
     parser.add_argument("configuration", nargs="*", default=DEFAULT)
     arguments = parser.parse_args()
     unknown = [name for name in arguments.configuration if name not in CONFIGURATIONS]
