@@ -11,7 +11,7 @@
 #include "tls_kit.h"
 
 #define SIM_SEEDS (WEFT__TSAN ? 1 : KIT_SLOW ? 3 : 6) /* one thread: no races there */
-#define SIM_SPAN (INT64_C(3600) * 1000000000) /* nobody waits for it */
+#define SIM_SPAN (INT64_C(3600) * 1000000000)         /* nobody waits for it */
 
 /* --- Makers ---------------------------------------------------------------------------------- */
 
