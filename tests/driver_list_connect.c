@@ -189,6 +189,34 @@ static void accept_multi_stops(struct kit *k)
     kit_close_fd(k, l);
 }
 
+/* However many wait, one wait takes a round of them: others have their turn in between. */
+static void accept_multi_by_rounds(struct kit *k)
+{
+    enum { COUNT = 5 * WEFT__ACCEPT_ROUND };
+    struct sockaddr_storage sa;
+    socklen_t len;
+    struct multi m;
+    int c[COUNT], turns = 0;
+    int l = kit_listener(KIT_TCP4, COUNT, &sa, &len);
+    for (int i = 0; i < COUNT; i++) {
+        c[i] = kit_socket(KIT_TCP4);
+        assert_int_equal(raw_connect(c[i], SA(&sa), len), 0);
+    }
+    multi_start(&m, k, l, COUNT, 0);
+    for (int before = 0; !m.reached; before = m.count, turns++) {
+        kit_turn(k);
+        assert_in_range(m.count, before, before + WEFT__ACCEPT_ROUND);
+    }
+    assert_in_range(turns, COUNT / WEFT__ACCEPT_ROUND, 2 * COUNT / WEFT__ACCEPT_ROUND);
+    top_cancel(&m.t);
+    assert_int_equal(top_finish(&m.t), -ECANCELED);
+    for (int i = 0; i < COUNT; i++) {
+        kit_close_fd(k, m.fds[i]);
+        raw_close(c[i]);
+    }
+    kit_close_fd(k, l);
+}
+
 static void accept_multi_refused(struct kit *k)
 {
     struct sockaddr_storage sa;
@@ -389,6 +417,7 @@ const struct driver_test driver_tests_connect[] = {
     {"accept several", accept_several, ON_ALL},
     {"accept multi", accept_multi, ON_LOOP},
     {"accept multi stops", accept_multi_stops, ON_LOOP},
+    {"accept multi by rounds", accept_multi_by_rounds, ON_LOOP},
     {"accept multi refused", accept_multi_refused, ON_BLOCK},
     {"accept shared", accept_shared, ON_ALL | ON_REAL}, /* a simulated process has one loop */
     {"connect works", connect_works, ON_ALL},

@@ -3,12 +3,14 @@
  * Servers: every model serves the same handler; limits, time-outs, errors and draining do what
  * server.h says.
  */
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <weft/weft.h>
 
 #include "rt_kit.h"
+#include "sys/sys.h"
 
 static const enum weft_model handler_models[] = {WEFT_TASKS, WEFT_THREADS};
 
@@ -211,6 +213,38 @@ static int max_connections_makes_accept_wait(void *arg)
         CHECK_EQ(weft_read(c, &byte, 1, weft_after_s(20)), 1); /* its turn has come */
         CHECK_EQ(weft_close(&b, weft_after_s(20)), 0);
         CHECK_EQ(weft_close(&c, weft_after_s(20)), 0);
+        CHECK_EQ(weft_group_close(&s.group), 0);
+    }
+    return 0;
+}
+
+/* Who comes with many others does not hold up what is ready: between two turns of a task no more
+ * than a round of them is accepted. */
+static int accepts_by_rounds(void *arg)
+{
+    enum { BURST = 8 * WEFT__ACCEPT_ROUND };
+    struct weft_server_stats st = {0};
+    struct weft_endpoint e;
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fds[BURST];
+    (void)arg;
+    for (int many = 0; many < 2; many++) { /* with little room, and with much */
+        struct weft_server_options o = {.max_connections = many ? 0 : 2 * BURST};
+        struct served s = serve("tcp://127.0.0.1:0", WEFT_TASKS, false, o, echo, NULL);
+        CHECK_EQ(weft_endpoint_parse(&e, s.endpoint), 0);
+        sa.sin_port = htons((uint16_t)e.port);
+        CHECK_EQ(weft_yield(), 0);
+        for (int i = 0; i < BURST; i++) {
+            fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            CHECK_EQ(connect(fds[i], (struct sockaddr *)&sa, sizeof sa), 0);
+        }
+        for (uint64_t before = 0; before < BURST; before = st.accepted) {
+            CHECK_EQ(weft_yield(), 0);
+            weft_server_stats_mt(s.server, &st);
+            CHECK(st.accepted - before <= WEFT__ACCEPT_ROUND);
+        }
+        for (int i = 0; i < BURST; i++)
+            close(fds[i]);
         CHECK_EQ(weft_group_close(&s.group), 0);
     }
     return 0;
@@ -464,6 +498,7 @@ static const struct kit_case cases[] = {
     IN_TASK(wrong_options),
     IN_TASK(a_worker_that_cannot_begin),
     IN_TASK(max_connections_makes_accept_wait),
+    IN_TASK(accepts_by_rounds),
     IN_TASK(max_per_peer_refuses),
     IN_TASK(time_limits_strike),
     IN_TASK(a_blocked_write_is_cut),

@@ -286,12 +286,6 @@ static size_t room(const struct weft__worker *w)
     return live < w->max_connections ? w->max_connections - live : 0;
 }
 
-/* A multishot accept takes the whole queue at a blow: only where all of it has room. */
-static bool may_accept_many(const struct weft__worker *w)
-{
-    return room(w) > (size_t)w->server->options.backlog;
-}
-
 static int accepted(struct weft__worker *w, int res)
 {
     if (res >= 0) {
@@ -312,7 +306,7 @@ static void accept_done(struct weft__op *op)
                              w->server->endpoint, weft_error_text(err));
         back_off(w, err);
     }
-    if (more && (err < 0 || !may_accept_many(w)) && !w->pausing) {
+    if (more && (err < 0 || room(w) == 0) && !w->pausing) {
         w->pausing = true;
         weft__sys_cancel(w->loop->sys, op);
     }
@@ -326,21 +320,16 @@ static void accept_done(struct weft__op *op)
         accept_more(w);
 }
 
+/* Accepts as long as there is room, WEFT__ACCEPT_ROUND connections a turn. */
 static void accept_more(struct weft__worker *w)
 {
-    while (!w->accepting && !w->stopping && room(w) > 0 && !weft__timer_linked(&w->retry.timer)) {
-        w->accept = (struct weft__op){.kind = WEFT__OP_ACCEPT,
-                                      .flags = may_accept_many(w) ? WEFT__OP_MULTI : 0,
-                                      .done = accept_done,
-                                      .fd = w->fd};
-        w->accepting = true;
-        if (!weft__sys_submit(w->loop->sys, &w->accept))
-            return;
-        w->accepting = false;
-        int err = accepted(w, w->accept.res);
-        if (err < 0)
-            back_off(w, err);
-    }
+    if (w->accepting || w->stopping || room(w) == 0 || weft__timer_linked(&w->retry.timer))
+        return;
+    w->accept = (struct weft__op){
+        .kind = WEFT__OP_ACCEPT, .flags = WEFT__OP_MULTI, .done = accept_done, .fd = w->fd};
+    w->accepting = !weft__sys_submit(w->loop->sys, &w->accept);
+    if (!w->accepting) /* what it could not begin with; connections come from the wait */
+        back_off(w, w->accept.res);
 }
 
 /* --- Time limits

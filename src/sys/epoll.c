@@ -37,7 +37,6 @@
 #endif
 
 #define BATCH 64         /* events taken in one wait; what they touch stays in the cache that way */
-#define ACCEPT_ROUND 64  /* connections that a MULTI accept takes before others have their turn */
 #define LATER_NS 1000000 /* until a Unix listener whose backlog is full is asked again */
 
 #define EVENTS_OVER (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
@@ -217,7 +216,7 @@ static void park_or_end(struct epoll_sys *s, struct weft__op *op, enum weft__tri
 /* A MULTI accept takes a bounded number of connections, then goes on in the next wait. */
 static void run_multi(struct epoll_sys *s, struct weft__op *op)
 {
-    for (int i = 0; i < ACCEPT_ROUND; i++) {
+    for (int i = 0; i < WEFT__ACCEPT_ROUND; i++) {
         enum weft__tried t = attempt(s, NULL, op);
         if (t != WEFT__TRIED_ENDED) {
             park_or_end(s, op, t, true);

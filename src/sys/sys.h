@@ -69,13 +69,17 @@ struct weft__rbuf {
 #define WEFT__RBUF_SIZE 16384u
 /* What a MULTI RECV_POOL brings at most, all its results together. */
 #define WEFT__RECV_MULTI_MAX 131072u
+/* How many connections a MULTI ACCEPT brings in one wait; the others stay in the kernel's queue
+ * while what is ready has its turn. */
+#define WEFT__ACCEPT_ROUND 16
 
 struct weft__op;
 typedef void (*weft__op_done)(struct weft__op *op);
 
 enum {
-    WEFT__OP_MULTI = 1,      /* more than one result: ACCEPT, and, as long as the driver likes,
-                                RECV_POOL on a loop: any of its results may be the last */
+    WEFT__OP_MULTI = 1, /* more than one result: ACCEPT, at most WEFT__ACCEPT_ROUND in a wait, and
+                           none after a cancel in its done; and, as long as the driver likes,
+                           RECV_POOL on a loop: any of its results may be the last */
     WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
                                 first */
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */

@@ -148,6 +148,8 @@ static void uring_cancel(struct weft__sys *sys, struct weft__op *op)
     op->state |= CANCELLED;
     if (place == IN_QUEUED) {
         s->sweep = true;
+    } else if (place == IN_DONE) {
+        return; /* looked at when its done has returned */
     } else if (!weft__queue_empty(&s->cancels) || !try_cancel(s, op) || may_miss_cancel(op)) {
         op->state |= CANCEL_LATER;
         weft__queue_push_back(&s->cancels, &op->link);
@@ -440,6 +442,19 @@ static void settle(struct uring_sys *s)
         ring_bell(s->event_fd);
 }
 
+/* Accepts that brought a connection may bring more at once, up to a round of them. */
+static int accept_round(struct uring_sys *s)
+{
+    int err = 0;
+    for (int i = 1; i < WEFT__ACCEPT_ROUND && s->accepted && err == 0; i++) {
+        s->accepted = false;
+        err = enter(s, 0);
+        reap(s);
+    }
+    s->accepted = false;
+    return err;
+}
+
 static int uring_wait(struct weft__sys *sys, int64_t until_ns)
 {
     struct uring_sys *s = self(sys);
@@ -468,6 +483,8 @@ static int uring_wait(struct weft__sys *sys, int64_t until_ns)
             (void)!read(s->event_fd, &count, sizeof count);
         }
         reap(s);
+        if (WEFT__UNLIKELY(s->accepted) && err == 0)
+            err = accept_round(s);
         run_ended(s);
         woken = take_wake(s);
     } while (s->ends == 0 && !woken && !expired && err == 0);

@@ -33,6 +33,7 @@ enum {
     STEP_POLL = 2,  /* poll, then the operation again */
     STEP_DELAY = 3, /* a pause, then the operation again */
     STEPS = 3,
+    IN_DONE = 0,   /* a MULTI whose done is being called, and which then goes on */
     IN_KERNEL = 4, /* or in the submission queue */
     IN_QUEUED = 8, /* in s->queued */
     IN_ENDED = 12, /* in s->ended, res is set */
@@ -78,6 +79,7 @@ struct uring_sys {
     bool wake_armed;
     bool valgrind;
     bool sleep_in_poll; /* for the tools that check */
+    bool accepted;      /* a MULTI accept brought a connection, and was issued anew */
     bool no_multi_recv; /* the kernel does not have it as we want it: one result each */
     uint32_t file_ops;  /* READ, WRITE and POLL under way */
     int wake_fd;

@@ -62,8 +62,6 @@ static void prep_op(const struct uring_sys *s, struct io_uring_sqe *sqe, const s
         break;
     case WEFT__OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, op->u.accept.addr, op->u.accept.addrlen, SOCK_CLOEXEC);
-        if (op->flags & WEFT__OP_MULTI)
-            sqe->ioprio = IORING_ACCEPT_MULTISHOT;
         break;
     case WEFT__OP_CONNECT:
         io_uring_prep_connect(sqe, op->fd, op->u.connect.addr, op->u.connect.addrlen);
@@ -268,6 +266,27 @@ static bool fills(const struct msghdr *m, int res)
     return (size_t)res >= room;
 }
 
+/*
+ * A MULTI accept is issued anew after each connection. The kernel's own multishot accept would
+ * bring its whole queue at a blow, thousands of connections between two turns of what is ready.
+ */
+static void on_accept_multi(struct uring_sys *s, struct weft__op *op, int fd)
+{
+    if (op->state & CANCELLED) {
+        weft__uring_finish(s, op, fd);
+        return;
+    }
+    set_place(op, IN_DONE);
+    op->more = true;
+    call_done(s, op, fd);
+    if (op->state & CANCELLED) {
+        weft__uring_finish(s, op, -ECANCELED);
+        return;
+    }
+    s->accepted = true;
+    weft__uring_issue(s, op);
+}
+
 static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t flags)
 {
     if (op->kind == WEFT__OP_RECV_POOL) {
@@ -292,15 +311,14 @@ static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t fl
         on_send(s, op, res);
         return;
     }
+    if (op->kind == WEFT__OP_ACCEPT && (op->flags & WEFT__OP_MULTI)) {
+        on_accept_multi(s, op, res);
+        return;
+    }
     if (op->kind == WEFT__OP_RECV)
         op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
     else if (op->kind == WEFT__OP_RECVMSG)
         op->full = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 || fills(op->u.msg.msg, res);
-    if (WEFT__UNLIKELY(flags & IORING_CQE_F_MORE)) {
-        op->more = true;
-        call_done(s, op, res);
-        return;
-    }
     weft__uring_finish(s, op, res);
 }
 

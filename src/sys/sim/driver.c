@@ -21,7 +21,6 @@
 #include "sys/sim/driver.h"
 #include "sys/sim/memory.h"
 
-#define ACCEPT_ROUND 64
 #define OVERTAKE_MAX 8
 #define LAST_ONE_IN 16
 
@@ -224,7 +223,7 @@ static bool is_last(const struct sim_sys *s, const struct weft__op *op)
 /* One of many results hands out what is there, and waits on. */
 static void tell_many(struct sim_sys *s, struct weft__desc *d, struct weft__op *op)
 {
-    for (int i = 0; i < ACCEPT_ROUND; i++) {
+    for (int i = 0; i < WEFT__ACCEPT_ROUND; i++) {
         if (weft__desc_attempt(d, op) == WEFT__SIM_WAIT) {
             op->state = WAITING;
             weft__desc_park(d, op);
