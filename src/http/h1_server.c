@@ -20,8 +20,6 @@
 #define SLICE_NS INT64_C(1000000000) /* between two looks whether the server drains */
 #define DROP_MAX 65536u              /* of a body that no handler wanted */
 #define DROP_MS 5000
-#define LINGER_MS 2000
-#define LINGER_BYTES ((size_t)1 << 20)
 
 /* --- Memory ----------------------------------------------------------------------------------- */
 
@@ -272,28 +270,6 @@ static int answer(struct weft__h1_conn *c, char *base)
     return err;
 }
 
-/*
- * RFC 9112 section 9.6: a connection that is closed while the client still sends is reset by the
- * kernel, and the reset may take the last response with it. So our side is ended first, and what
- * comes is read for a while.
- */
-static int linger(struct weft__h1_conn *c)
-{
-    struct weft_stream *s = c->x.stream;
-    const void *data;
-    size_t seen = 0;
-    weft_deadline until = weft_after_ms(LINGER_MS);
-    int err = weft_shutdown(s, until);
-    while (err == 0 && seen < LINGER_BYTES) {
-        ssize_t n = weft_peek(s, &data, until);
-        if (n <= 0)
-            return n == -ECANCELED ? (int)n : 0;
-        weft_consume(s, (size_t)n);
-        seen += (size_t)n;
-    }
-    return err == -ECANCELED ? err : 0;
-}
-
 /* The client asked for the end itself and has sent nothing more: nothing can get lost. */
 static bool may_close_at_once(const struct weft__h1_conn *c)
 {
@@ -342,7 +318,7 @@ int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32
         }
         bool more = res == 0 && c->keep;
         if (!more && res == 0 && (c->linger || (came && !may_close_at_once(c))))
-            res = linger(c);
+            res = weft__http_linger(site, *sp);
         weft__h1_body_fini(&c->body);
         weft__http_exchange_done(&c->x);
         if (!more)

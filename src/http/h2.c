@@ -272,6 +272,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     struct weft__h2 *h2 = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h2->peer_goaway = true;
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+        h2->ping_acked = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);

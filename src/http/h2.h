@@ -92,6 +92,7 @@ struct weft__h2 {
     bool kept;
     bool pumping, flushing;
     bool peer_goaway; /* no new streams of ours */
+    bool ping_acked;  /* the peer has answered a ping */
     int error;
     struct weft__h2_options options;
     struct weft__list streams;

@@ -3,7 +3,8 @@
  * A connection of HTTP/2 as a server: see h2_server.h.
  *
  * Floor 5. It drains in two phases (RFC 9113 section 6.8): first a GOAWAY that names no stream, so
- * that requests on their way are still taken, and a little later one that names the last.
+ * that requests on their way are still taken, and one that names the last when the client has
+ * answered the ping behind the first: whatever it asked before it knew has come by then.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,9 +18,10 @@
 #include "net/server.h"
 #include "net/stream.h"
 
-#define SLICE_MS 1000      /* between two looks whether the server drains */
-#define DRAIN_SLICE_MS 100 /* between the two GOAWAYs, and to see that all requests have ended */
-#define FLUSH_MS 1000      /* for the last frames of a connection that ends */
+#define SLICE_MS 1000     /* between two looks whether the server drains */
+#define DRAIN_SLICE_MS 50 /* the same, once it does */
+#define NOTICE_MS 2000    /* for the answer to the ping between the two GOAWAYs */
+#define FLUSH_MS 1000     /* for the last frames of a connection that ends */
 
 enum phase { OPEN, NOTICED, CLOSING };
 
@@ -31,7 +33,8 @@ struct conn {
     struct weft__list ready;  /* requests that are not started yet */
     size_t running;
     enum phase phase;
-    int64_t idle_ns; /* since when nothing is asked */
+    int64_t idle_ns;   /* since when nothing is asked */
+    int64_t notice_ns; /* when the first GOAWAY was sent */
 };
 
 int weft__h2_is_spoken(struct weft_stream *s, weft_deadline d)
@@ -102,6 +105,15 @@ static bool has_ready(void *arg)
     return !weft__list_empty(&((struct conn *)arg)->ready);
 }
 
+static int notice(struct weft__h2 *h2)
+{
+    h2->ping_acked = false;
+    return nghttp2_submit_shutdown_notice(h2->ng) == 0 &&
+                   nghttp2_submit_ping(h2->ng, NGHTTP2_FLAG_NONE, NULL) == 0
+               ? 0
+               : -ENOMEM;
+}
+
 /* Looks at the clock: 0 to go on, 1 when the connection has come to its end. */
 static int look_around(struct conn *k)
 {
@@ -110,9 +122,12 @@ static int look_around(struct conn *k)
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
     if (k->phase == OPEN && weft_stream_draining(k->s)) {
         k->phase = NOTICED;
-        return nghttp2_submit_shutdown_notice(k->h2->ng) == 0 ? 0 : -ENOMEM;
+        k->notice_ns = weft_now_ns();
+        return notice(k->h2);
     }
     if (k->phase == NOTICED) {
+        if (!k->h2->ping_acked && weft_now_ns() - k->notice_ns < NOTICE_MS * INT64_C(1000000))
+            return 0;
         k->phase = CLOSING;
         return weft__h2_goaway(k->h2, -1, NGHTTP2_NO_ERROR);
     }
@@ -168,11 +183,17 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
         int flushed = weft__h2_flush(k.h2, weft_after_ms(FLUSH_MS)); /* GOAWAY */
         err = err == 0 && flushed < 0 ? flushed : err;
     }
+    int why = k.h2 != NULL ? k.h2->error : -ENOMEM;
+    bool ours = (why == 0 || why == WEFT_EEOF || why == WEFT_EPROTOCOL) && !s->end;
     if (k.h2 != NULL)
         weft__h2_break(k.h2, err < 0 ? err : WEFT_ECLOSED); /* those that are under way end */
     if (k.group != NULL)
         (void)weft_group_close(&k.group);
     drop_ready(&k);
+    if (ours && (err == 0 || err == WEFT_EPROTOCOL)) { /* the last frames are to arrive */
+        int lingered = weft__http_linger(site, s);
+        err = err == 0 ? lingered : err;
+    }
     weft__h2_close(&k.h2);
     return err;
 }

@@ -4,10 +4,11 @@
  */
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "net/secure.h"
 #include "net/stream.h"
 #include "sys/call.h"
 
@@ -72,4 +73,17 @@ void weft__socket_no_more(int fd, bool tcp)
      */
     int err = tcp ? drop_syns(fd) : weft__call_shutdown(fd, SHUT_RD);
     (void)err; /* without it a connection of the last microseconds may be reset */
+}
+
+bool weft__socket_unacked(const struct weft_stream *s, uint64_t *acked)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    while (s->cls->filter != NULL)
+        s = s->cls->filter->lower((struct weft_stream *)(uintptr_t)s);
+    if (!s->tcp || weft__call_getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+        len < offsetof(struct tcp_info, tcpi_notsent_bytes) + sizeof info.tcpi_notsent_bytes)
+        return false;
+    *acked = info.tcpi_bytes_acked;
+    return info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
 }

@@ -242,5 +242,8 @@ void weft__socket_no_more(int fd, bool tcp);
 int weft__socket_family(int fd);
 int weft__socket_local(int fd, struct weft_address *ret);
 int weft__socket_peer(int fd, struct weft_address *ret);
+/* True while the peer's kernel has not acknowledged all that was sent, our end included; *acked:
+ * bytes that it has. False where that cannot be known: other streams than TCP, simulation. */
+bool weft__socket_unacked(const struct weft_stream *s, uint64_t *acked);
 
 #endif
