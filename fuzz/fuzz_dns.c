@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "dns/dns.h"
+#include "replay.h"
 
 #define ASKED "a.test"
 
@@ -110,20 +111,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         configuration(data + 1, size - 1);
     return 0;
 }
-
-#ifdef WEFT_FUZZ_REPLAY
-#include <stdio.h>
-
-int main(int argc, char **argv)
-{
-    static unsigned char data[1 << 20];
-    for (int i = 1; i < argc; i++) {
-        FILE *f = fopen(argv[i], "rb");
-        WEFT__ASSERT(f != NULL);
-        size_t n = fread(data, 1, sizeof data, f);
-        (void)fclose(f);
-        (void)LLVMFuzzerTestOneInput(data, n);
-    }
-    return 0;
-}
-#endif

@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/base.h"
+#include "replay.h"
 #include "wire/cursor.h"
 
 /* A hash of all that a receiver saw. */
@@ -158,24 +159,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     weft__free(stream);
     return 0;
 }
-
-#ifdef WEFT_FUZZ_REPLAY
-#include <stdio.h>
-
-int main(int argc, char **argv)
-{
-    static uint8_t data[1 << 20];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (file == NULL) {
-            perror(argv[i]);
-            return 1;
-        }
-        size_t size = fread(data, 1, sizeof(data), file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, size);
-    }
-    printf("%d inputs replayed\n", argc - 1);
-    return 0;
-}
-#endif

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/base.h"
+#include "replay.h"
 #include "wire/slice.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -54,24 +55,5 @@ static inline void fuzz_inside(const char *data, size_t len, struct weft__slice 
 {
     WEFT__ASSERT(s.len == 0 || (s.at >= data && s.at + s.len <= data + len));
 }
-
-#ifdef WEFT_FUZZ_REPLAY
-int main(int argc, char **argv)
-{
-    static uint8_t data[1 << 20];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (file == NULL) {
-            perror(argv[i]);
-            return 1;
-        }
-        size_t size = fread(data, 1, sizeof(data), file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, size);
-    }
-    printf("%d inputs replayed\n", argc - 1);
-    return 0;
-}
-#endif
 
 #endif
