@@ -134,10 +134,13 @@ static int load_crls(struct weft__tls_conf *c, const struct weft_tls_options *o)
 static int load_trust(struct weft__tls_conf *c, const struct weft_tls_options *o)
 {
     int err = 0;
-    if (o->ca == NULL && o->ca_dir == NULL)
+    if (o->ca == NULL && o->ca_dir == NULL) {
+        if (o->insecure_no_verify)
+            return 0; /* nobody would ask it, and parsing it takes 100 ms */
         return SSL_CTX_set_default_verify_paths(c->ctx)
                    ? 0
                    : weft__tls_fail_setup("the system's trust store");
+    }
     if (o->ca != NULL) {
         STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
         if (names == NULL)
