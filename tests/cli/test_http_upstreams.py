@@ -8,15 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import unittest
 import zlib
 
 import harness
+import peers
 from harness import PATIENCE, until
 
-BUILD = pathlib.Path(os.environ.get("WEFT_BUILD_ROOT") or pathlib.Path(harness.WEFT).parents[2])
 TEXT = b"a line of text that can be compressed\n" * 8000
 BYTES = os.urandom(400_000)
 
@@ -40,40 +39,6 @@ def answers(port):
         return False
 
 
-class Fetch:
-    """A client that is asked line by line."""
-
-    def __init__(self, *args):
-        self.process = subprocess.Popen([str(BUILD / "tests" / "support" / "fetch"), *args],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        status = self.process.wait(PATIENCE)
-        self.process.stdout.close()
-        assert status == 0 or sys.exc_info()[0], status
-
-    def ask(self, line, times=1):
-        """(status, version, bytes, adler32, coding, trailer, url) of one, or a list of them."""
-        self.process.stdin.write((line + (f" times={times}" if times > 1 else "") + "\n").encode())
-        self.process.stdin.flush()
-        got = []
-        for _ in range(times):
-            words = self.process.stdout.readline().decode().split(" ", 6)
-            assert words[0] != "error" and words[0], f"{line}: {' '.join(words)}"
-            got.append((*map(int, words[:4]), *words[4:6], words[6].strip()))
-        return got if times > 1 else got[0]
-
-    def stats(self):
-        self.process.stdin.write(b"stats\n")
-        self.process.stdin.flush()
-        return {k: int(v) for k, v in (
-            word.split("=") for word in self.process.stdout.readline().decode().split())}
-
-
 class Site:
     """A folder with files, a certificate, and a server in front of them. `ways` is how it is
     spoken to: words for fetch, the version that comes of it, the URL."""
@@ -89,13 +54,7 @@ class Site:
         (self.files / "text.txt").write_bytes(TEXT)
         (self.files / "bytes").write_bytes(BYTES)
         (self.files / "small").write_bytes(b"hello\n")
-        self.cert, self.key = str(self.path / "cert.pem"), str(self.path / "key.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=localhost", "-keyout", self.key, "-out", self.cert, "-addext",
-                        "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+        self.cert, self.key = peers.certificate(self.path)
         for _ in range(5):  # another may have taken a port
             self.ports = ports(3)
             self.start()
@@ -218,7 +177,7 @@ class Upstreams(harness.Case):
             self.skipTest(f"no {kind.program}")
         with kind() as site:
             for words, version, url in site.ways:
-                with self.subTest(words=words), Fetch(*words) as client:
+                with self.subTest(words=words), peers.Fetch(*words) as client:
                     yield site, client, version, url
 
     def common(self, client, version, url):
