@@ -111,6 +111,7 @@ class Page:
         self.browser = browser
         self.session = session
         self.errors = []  # what the console shows as an error, and exceptions
+        self.handshakes = []  # the statuses that opened its WebSockets
 
     def call(self, method, **params):
         return self.browser.call(method, self.session, **params)
@@ -120,6 +121,8 @@ class Page:
             self.errors.append(json.dumps(params["exceptionDetails"])[:500])
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
             self.errors.append(json.dumps(params["args"])[:500])
+        elif method == "Network.webSocketHandshakeResponseReceived":
+            self.handshakes.append(params["response"]["status"])
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.errors.append(params["entry"].get("text", "") + " " + params["entry"].get("url", ""))
 
