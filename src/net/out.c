@@ -3,123 +3,30 @@
  * Joined writes: the bounded queue of a descriptor stream on a loop.
  *
  * Floor 3. Small writes are copied to chunks, and the chunks go to the driver before the loop waits
- * next, so that what one turn wrote to a stream costs one operation. One send is under way at a
- * time, which keeps the order.
+ * next, so that what one turn wrote to a stream costs one operation. Bytes for many streams are not
+ * copied: a chunk refers to them, and one operation gathers what lies in several places. One send
+ * is under way at a time, which keeps the order.
  *
- * Invariants: s->out exists exactly while bytes are queued; chunks come from a spare list of the
- * loop, so the steady state allocates nothing; a queue whose stream has gone (s NULL) lives on
- * until its operation has ended, and then closes the descriptor.
+ * Invariants: s->out exists exactly while bytes are queued; the steady state allocates nothing
+ * (out_chunk.c); a queue whose stream has gone (s NULL) lives on until its operation has ended, and
+ * then closes the descriptor, and lets go of what it refers to.
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
 
-#include "base/alloc.h"
-#include "net/stream.h"
+#include "net/out.h"
 #include "net/transport.h"
 #include "sys/call.h"
 
-#define CHUNK_SIZE 16896u /* the longest record of TLS goes in one piece */
-#define SPARES_MAX 512
-#define LAST_TRY_CHUNKS 16
-
-struct chunk {
-    struct chunk *next;
-    uint8_t *data;
-    uint32_t start, end, cap;
-    struct weft__rbuf *lent; /* data lies in it; given back when sent */
-};
-
-struct weft__out {
-    struct weft__before_wait before;
-    struct weft__op op;
-    struct weft_stream *s; /* NULL: gone */
-    struct weft_loop *loop;
-    struct weft__wait *waiter;
-    size_t below; /* the waiter wants no more than so many bytes queued */
-    size_t queued;
-    struct chunk *first, *last;
-    bool sending;
-    bool scheduled; /* in the loop's before_wait list */
-    bool abrupt;
-    int orphan_fd; /* to be closed with the queue; -1 */
-    struct chunk own;
-};
-
-/* A spare is a chunk with its memory, as a queue (own) or as a further chunk. */
-struct block {
-    union {
-        struct block *next_spare;
-        struct weft__out out;
-        struct chunk chunk;
-    };
-    uint8_t data[CHUNK_SIZE];
-};
-
-struct spares {
-    struct weft__service service;
-    struct block *first;
-    size_t count;
-};
-
-static void spares_close(struct weft__service *service)
-{
-    struct spares *sp = WEFT__CONTAINER_OF(service, struct spares, service);
-    while (sp->first != NULL) {
-        struct block *b = sp->first;
-        sp->first = b->next_spare;
-        weft__free(b);
-    }
-    weft__free(sp);
-}
-
-static struct block *block_get(struct weft_loop *l)
-{
-    struct spares *sp = l->out_spares;
-    if (WEFT__UNLIKELY(sp == NULL)) {
-        sp = weft__calloc(1, sizeof *sp);
-        if (sp == NULL)
-            return NULL;
-        sp->service.close = spares_close;
-        weft__list_push_back(&l->services, &sp->service.link);
-        l->out_spares = sp;
-    }
-    struct block *b = sp->first;
-    if (b == NULL)
-        return weft__alloc(sizeof *b);
-    sp->first = b->next_spare;
-    sp->count--;
-    return b;
-}
-
-static void block_put(struct weft_loop *l, struct block *b)
-{
-    struct spares *sp = l->out_spares;
-    if (sp->count >= SPARES_MAX) {
-        weft__free(b);
-        return;
-    }
-    b->next_spare = sp->first;
-    sp->first = b;
-    sp->count++;
-}
-
-static void chunk_free(struct weft__out *o, struct chunk *c)
-{
-    if (c->lent != NULL) {
-        weft__rbuf_put(o->loop->sys, c->lent);
-        c->lent = NULL;
-    }
-    if (c != &o->own)
-        block_put(o->loop, WEFT__CONTAINER_OF(c, struct block, chunk));
-}
+/* Shorter bytes are copied even if they are shared: that is cheaper than to keep count of them. */
+#define SHARE_MIN 512u
 
 static void chunks_free(struct weft__out *o)
 {
     while (o->first != NULL) {
-        struct chunk *c = o->first;
+        struct weft__chunk *c = o->first;
         o->first = c->next;
-        chunk_free(o, c);
+        weft__chunk_free(o, c);
     }
     o->queued = 0;
 }
@@ -132,7 +39,7 @@ static void out_free_if_done(struct weft__out *o)
     chunks_free(o);
     if (o->orphan_fd >= 0)
         weft__fd_close(o->loop, o->orphan_fd, o->abrupt);
-    block_put(o->loop, WEFT__CONTAINER_OF(o, struct block, out));
+    weft__out_free(o);
 }
 
 size_t weft__out_queued(const struct weft_stream *s)
@@ -183,13 +90,17 @@ static bool account(struct weft__out *o, int res)
         weft__stream_fail(s, res < 0 ? res : -EPIPE);
         return false;
     }
-    struct chunk *c = o->first;
     weft__stream_sent(s, (size_t)res);
-    c->start += (uint32_t)res;
     o->queued -= (size_t)res;
-    if (c->start == c->end) {
-        o->first = c->next;
-        chunk_free(o, c);
+    for (uint32_t left = (uint32_t)res; left > 0;) {
+        struct weft__chunk *c = o->first;
+        uint32_t n = (uint32_t)weft__min_size(left, c->end - c->start);
+        c->start += n;
+        left -= n;
+        if (c->start == c->end) {
+            o->first = c->next;
+            weft__chunk_free(o, c);
+        }
     }
     wake(o, 0);
     if (o->queued > 0)
@@ -200,19 +111,41 @@ static bool account(struct weft__out *o, int res)
 
 static void sent(struct weft__op *op);
 
+static size_t gather(const struct weft__out *o, struct iovec *iov, size_t max)
+{
+    size_t n = 0;
+    for (struct weft__chunk *c = o->first; c != NULL && n < max; c = c->next)
+        iov[n++] = (struct iovec){.iov_base = c->data + c->start, .iov_len = c->end - c->start};
+    return n;
+}
+
+static void prepare(struct weft__out *o, const struct weft_stream *s)
+{
+    const struct weft__chunk *c = o->first;
+    o->op.flags = 0;
+    o->op.fd = s->fd;
+    o->op.done = sent;
+    o->op.moved = 0;
+    if (o->by_ref > 0 && c->next != NULL && s->socket) {
+        memset(&o->msg, 0, sizeof o->msg);
+        o->msg.msg_iov = o->iov;
+        o->msg.msg_iovlen = gather(o, o->iov, WEFT__OUT_GATHER);
+        o->op.kind = WEFT__OP_SENDMSG;
+        o->op.u.msg.msg = &o->msg;
+        o->op.u.msg.flags = 0;
+        return;
+    }
+    o->op.kind = s->socket ? WEFT__OP_SEND : WEFT__OP_WRITE;
+    o->op.u.io.buf = c->data + c->start;
+    o->op.u.io.len = c->end - c->start;
+    o->op.u.io.flags = 0;
+}
+
 static void send_more(struct weft__out *o)
 {
     struct weft_stream *s = o->s;
     do {
-        struct chunk *c = o->first;
-        o->op.kind = s->socket ? WEFT__OP_SEND : WEFT__OP_WRITE;
-        o->op.flags = 0;
-        o->op.fd = s->fd;
-        o->op.done = sent;
-        o->op.moved = 0;
-        o->op.u.io.buf = c->data + c->start;
-        o->op.u.io.len = c->end - c->start;
-        o->op.u.io.flags = 0;
+        prepare(o, s);
         o->sending = true;
         if (!weft__sys_submit(o->loop->sys, &o->op))
             return;
@@ -251,78 +184,72 @@ void weft__out_kick(struct weft_stream *s)
 
 /* --- Queueing -------------------------------------------------------------------------------- */
 
-static struct weft__out *out_open(struct weft_stream *s)
+/* The queue, made and scheduled as needed; NULL: no memory. first_len: of what will be copied to
+ * it; 0: nothing. */
+static struct weft__out *out_for(struct weft_stream *s, size_t first_len)
 {
-    struct block *b = block_get(s->loop);
-    if (b == NULL)
-        return NULL;
-    struct weft__out *o = &b->out;
-    memset(o, 0, sizeof *o);
-    o->s = s;
-    o->loop = s->loop;
-    o->orphan_fd = -1;
-    o->before.fn = before_wait;
-    o->own.data = b->data;
-    o->own.cap = CHUNK_SIZE;
-    o->first = o->last = &o->own;
-    s->out = o;
-    return o;
-}
-
-static struct chunk *chunk_add(struct weft__out *o)
-{
-    struct block *b = block_get(o->loop);
-    if (b == NULL)
-        return NULL;
-    b->chunk = (struct chunk){.data = b->data, .cap = CHUNK_SIZE};
-    o->last->next = &b->chunk;
-    o->last = &b->chunk;
-    return &b->chunk;
-}
-
-/* The queue, made and scheduled as needed; NULL: no memory. */
-static struct weft__out *out_for(struct weft_stream *s)
-{
-    struct weft__out *o = s->out != NULL ? s->out : out_open(s);
-    if (o != NULL && !o->scheduled && !o->sending) {
+    struct weft__out *o = s->out;
+    if (o == NULL) {
+        o = weft__out_new(s->loop, first_len);
+        if (o == NULL)
+            return NULL;
+        o->s = s;
+        o->before.fn = before_wait;
+        s->out = o;
+    }
+    if (!o->scheduled && !o->sending) {
         o->scheduled = true;
         weft__loop_before_wait(o->loop, &o->before);
     }
     return o;
 }
 
-/* Chunks for len bytes behind the last, before anything is copied: all or nothing. */
-static int make_room(struct weft__out *o, size_t len, struct chunk **from)
+/* Takes off again what was added behind `last`. */
+static void chunks_undo(struct weft__out *o, struct weft__chunk *last)
 {
-    struct chunk *c = o->last;
-    size_t room = c->lent == NULL ? c->cap - c->end : 0;
+    struct weft__chunk *extra = last->next;
+    last->next = NULL;
+    o->last = last;
+    while (extra != NULL) {
+        struct weft__chunk *next = extra->next;
+        weft__chunk_free(o, extra);
+        extra = next;
+    }
+}
+
+/* Chunks for len bytes behind the last, before anything is copied: all or nothing. */
+static int make_room(struct weft__out *o, size_t len, struct weft__chunk **from)
+{
+    struct weft__chunk *c = o->last;
+    size_t room = weft__chunk_writable(c) ? c->cap - c->end : 0;
+    if (room < len && weft__out_grow(o)) {
+        c = o->last;
+        room = c->cap - c->end;
+    } else if (room < len && c->kind == WEFT__CHUNK_OWN && o->size == WEFT__OUT_SMALL) {
+        c->cap = c->end; /* the rest of so small a chunk is not worth an operation */
+        room = 0;
+    }
     *from = c;
     while (room < len) {
-        if (chunk_add(o) == NULL) {
-            struct chunk *extra = (*from)->next;
-            (*from)->next = NULL;
-            o->last = *from;
-            while (extra != NULL) {
-                struct chunk *next = extra->next;
-                chunk_free(o, extra);
-                extra = next;
-            }
+        struct weft__chunk *more = weft__chunk_add(o, len - room);
+        if (more == NULL) {
+            chunks_undo(o, c);
             return -ENOMEM;
         }
-        room += CHUNK_SIZE;
+        room += more->cap;
     }
     return 0;
 }
 
 int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n)
 {
-    struct chunk *c;
+    struct weft__chunk *c;
     size_t total = 0;
     for (int i = 0; i < n; i++)
         total += iov[i].iov_len;
     if (total == 0)
         return 0;
-    struct weft__out *o = out_for(s);
+    struct weft__out *o = out_for(s, total);
     if (o == NULL)
         return -ENOMEM;
     int err = make_room(o, total, &c);
@@ -335,7 +262,7 @@ int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n)
         const uint8_t *from = iov[i].iov_base;
         size_t left = iov[i].iov_len;
         while (left > 0) {
-            size_t m = weft__min_size(left, c->lent == NULL ? c->cap - c->end : 0);
+            size_t m = weft__min_size(left, weft__chunk_writable(c) ? c->cap - c->end : 0);
             if (m > 0) {
                 memcpy(c->data + c->end, from, m);
                 c->end += (uint32_t)m;
@@ -350,20 +277,46 @@ int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n)
     return 0;
 }
 
+/* A chunk of the queue that will refer to bytes elsewhere: its own while that is unused. */
+static struct weft__chunk *ref_chunk(struct weft_stream *s)
+{
+    struct weft__out *o = out_for(s, 0);
+    if (o == NULL)
+        return NULL;
+    return o->queued == 0 ? &o->own : weft__chunk_add_ref(o);
+}
+
 int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *data, size_t len)
 {
-    bool fresh = s->out == NULL;
-    struct weft__out *o = out_for(s);
-    if (o == NULL)
-        return -ENOMEM;
-    struct chunk *c = fresh ? &o->own : chunk_add(o);
+    struct weft__chunk *c = ref_chunk(s);
     if (c == NULL)
         return -ENOMEM;
+    c->kind = WEFT__CHUNK_LENT;
     c->lent = rb;
     c->data = rb->data;
     c->start = (uint32_t)((const uint8_t *)data - rb->data);
     c->end = c->cap = c->start + (uint32_t)len;
-    o->queued += len;
+    s->out->queued += len;
+    return 0;
+}
+
+int weft__out_share(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len)
+{
+    const struct weft__out *o = s->out;
+    if (len < SHARE_MIN && (o == NULL || weft__chunk_writable(o->last))) {
+        struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+        return weft__out_append(s, &iov, 1);
+    }
+    struct weft__chunk *c = ref_chunk(s);
+    if (c == NULL)
+        return -ENOMEM;
+    c->kind = WEFT__CHUNK_SHARED;
+    c->shared = weft__shared_ref(sh);
+    c->data = (uint8_t *)(uintptr_t)data; /* which is only read */
+    c->start = 0;
+    c->end = c->cap = (uint32_t)len;
+    s->out->by_ref++;
+    s->out->queued += len;
     return 0;
 }
 
@@ -399,20 +352,13 @@ void weft__out_last_try(struct weft_stream *s)
     struct weft__out *o = s->out;
     if (o == NULL || o->sending || !s->socket)
         return;
-    struct iovec iov[LAST_TRY_CHUNKS];
-    struct msghdr msg = {.msg_iov = iov};
-    for (struct chunk *c = o->first; c != NULL && msg.msg_iovlen < LAST_TRY_CHUNKS; c = c->next)
-        iov[msg.msg_iovlen++] =
-            (struct iovec){.iov_base = c->data + c->start, .iov_len = c->end - c->start};
+    struct iovec iov[WEFT__OUT_GATHER];
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(o, iov, WEFT__OUT_GATHER)};
     ssize_t n = weft__call_sendmsg_now(s->fd, &msg);
     if (n < 0 && n != -EAGAIN)
         weft__stream_fail(s, (int)n);
-    while (n > 0) {
-        uint32_t m = (uint32_t)weft__min_size((size_t)n, o->first->end - o->first->start);
-        n -= m;
-        if (!account(o, (int)m))
-            return;
-    }
+    else if (n > 0)
+        (void)account(o, (int)n);
 }
 
 void weft__out_move(struct weft_stream *s)

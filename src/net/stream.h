@@ -37,6 +37,28 @@ static inline void weft__count(_Atomic uint64_t *c, uint64_t n)
                           memory_order_relaxed);
 }
 
+/* Bytes that never change and are sent to many, from any loop and thread. */
+struct weft__shared {
+    _Atomic size_t refs;
+    void (*free)(struct weft__shared *sh);
+};
+
+static inline struct weft__shared *weft__shared_ref(struct weft__shared *sh)
+{
+    atomic_fetch_add_explicit(&sh->refs, 1, memory_order_relaxed);
+    return sh;
+}
+
+static inline void weft__shared_unref(struct weft__shared *sh)
+{
+    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1)
+        sh->free(sh);
+}
+
+/* weft_write of them: what can be queued, within the stream's bound, is not copied. */
+int weft__write_shared(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len,
+                       weft_deadline d);
+
 struct weft__stream_class {
     const char *kind; /* "tcp", "unix", "pipe" ... */
     /* At least one byte into buf, 0 at the end. Waits. Called with read-ahead empty. */
@@ -200,6 +222,9 @@ size_t weft__out_queued(const struct weft_stream *s);
 int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n);
 /* As append of one piece, that lies in rb, which the queue then owns. */
 int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *data, size_t len);
+/* The same of bytes that are sent from where they lie, with a reference until they are; short ones
+ * are copied. len > 0. */
+int weft__out_share(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len);
 /* Begins to send now. */
 void weft__out_kick(struct weft_stream *s);
 /* Waits until at most `below` bytes are queued; the stream's writing error, if there is one. */

@@ -90,6 +90,9 @@ void weft__transport_data(struct weft__transport *t, struct weft__rbuf *rb);
 void weft__transport_mark(struct weft__transport *t, void (*fn)(struct weft_stream *, void *));
 /* The receive of a connection that a task has claimed (detached) is over. */
 void weft__transport_wake_heir(struct weft__transport *t);
+/* weft_transport_write of bytes that many are sent, which are not copied where that can be. */
+int weft__transport_share(struct weft_stream *s, struct weft__shared *sh, const void *data,
+                          size_t len);
 /* Has the connection looked at in the loop's next turn (made is called then, if it was not). */
 void weft__transport_later(struct weft__transport *t);
 

@@ -144,6 +144,23 @@ int weft_transport_writev(struct weft_stream *s, const struct iovec *iov, int n)
     return err;
 }
 
+int weft__transport_share(struct weft_stream *s, struct weft__shared *sh, const void *data,
+                          size_t len)
+{
+    struct weft__transport *t = s->proto;
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    if (t == NULL || t->s.secured || len == 0)
+        return weft_transport_writev(s, &iov, 1);
+    int err = may_write(t, len);
+    if (err < 0)
+        return err;
+    note_queued(t);
+    err = weft__out_share(s, sh, data, len);
+    if (err == 0)
+        check_mark(t);
+    return err;
+}
+
 int weft_transport_write_record(struct weft_stream *s, const struct weft_framing *f,
                                 const void *record, size_t len)
 {

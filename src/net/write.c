@@ -70,6 +70,30 @@ int weft_write(struct weft_stream *s, const void *buf, size_t len, weft_deadline
     return (int)weft__stream_leave_with(s, &s->writer, write_all(s, &iov, 1, len, d));
 }
 
+/* The writer's place is taken. */
+static int write_shared(struct weft_stream *s, struct weft__shared *sh, const void *data,
+                        size_t len, weft_deadline d)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    if (!joins(s) || len == 0 || len > s->out_max || s->error < 0 || s->shut)
+        return write_all(s, &iov, 1, len, d);
+    if (weft__out_queued(s) + len > s->out_max) {
+        int err = weft__out_wait(s, weft__min_size(s->out_max / 2, s->out_max - len), d);
+        if (err < 0)
+            return err;
+    }
+    return weft__out_share(s, sh, data, len);
+}
+
+int weft__write_shared(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len,
+                       weft_deadline d)
+{
+    int err = weft__stream_enter(s, &s->writer);
+    if (WEFT__UNLIKELY(err < 0))
+        return err;
+    return (int)weft__stream_leave_with(s, &s->writer, write_shared(s, sh, data, len, d));
+}
+
 int weft_writev(struct weft_stream *s, const struct iovec *iov, int n, weft_deadline d)
 {
     struct iovec few[IOV_ON_STACK];

@@ -49,6 +49,14 @@ static int compress_into(struct weft_ws_encoded *e, const void *data, size_t len
     return e->deflated != NULL ? 0 : -ENOMEM;
 }
 
+static void encoded_free(struct weft__shared *sh)
+{
+    struct weft_ws_encoded *e = WEFT__CONTAINER_OF(sh, struct weft_ws_encoded, shared);
+    weft__free(e->frame);
+    weft__free(e->deflated);
+    weft__free(e);
+}
+
 int weft_ws_encode(struct weft_ws_encoded **ret, enum weft_ws_type type, const void *data,
                    size_t len, const struct weft_ws_options *o)
 {
@@ -67,7 +75,8 @@ int weft_ws_encode(struct weft_ws_encoded **ret, enum weft_ws_type type, const v
     struct weft_ws_encoded *e = weft__calloc(1, sizeof *e);
     if (e == NULL)
         return -ENOMEM;
-    atomic_init(&e->refs, 1);
+    atomic_init(&e->shared.refs, 1);
+    e->shared.free = encoded_free;
     e->type = (uint8_t)type;
     e->frame = build(e, false, data, len, &e->frame_len);
     e->payload_len = len;
@@ -86,15 +95,12 @@ int weft_ws_encode(struct weft_ws_encoded **ret, enum weft_ws_type type, const v
 
 struct weft_ws_encoded *weft_ws_encoded_ref(struct weft_ws_encoded *e)
 {
-    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    weft__shared_ref(&e->shared);
     return e;
 }
 
 void weft_ws_encoded_unref(struct weft_ws_encoded *e)
 {
-    if (e == NULL || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    weft__free(e->frame);
-    weft__free(e->deflated);
-    weft__free(e);
+    if (e != NULL)
+        weft__shared_unref(&e->shared);
 }

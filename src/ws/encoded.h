@@ -2,12 +2,10 @@
 #ifndef WEFT__WS_ENCODED_H
 #define WEFT__WS_ENCODED_H
 /* A message that was encoded for many (floor 5); see encode.c. */
-#include <stdatomic.h>
-
 #include "ws/ws.h"
 
 struct weft_ws_encoded {
-    _Atomic size_t refs;
+    struct weft__shared shared; /* first: queues hold references to it */
     uint8_t type;
     uint8_t bits;              /* of the window that `deflated` needs */
     uint8_t *frame, *deflated; /* whole frames of a server; deflated NULL: there is none */

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "net/transport.h"
 #include "ws/encoded.h"
 
 /* A client masks a frame of up to so much on the stack. */
@@ -369,8 +370,12 @@ static int send_encoded(struct weft_ws *ws, struct weft_ws_encoded *e, weft_dead
     if (err < 0)
         return err;
     struct weft__slice frame = choose_frame(ws, e);
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)frame.at, .iov_len = frame.len};
-    err = emit(ws, &iov, 1, d);
+    if (ws->callbacks) {
+        err = weft__transport_share(ws->s, &e->shared, frame.at, frame.len);
+    } else {
+        err = weft__write_shared(ws->s, &e->shared, frame.at, frame.len, d);
+        err = ws->gone ? WEFT_ECLOSED : err;
+    }
     give(ws, &ws->frames, d);
     return err;
 }
