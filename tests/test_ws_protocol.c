@@ -444,8 +444,74 @@ static int attaches(void *arg)
     return 0;
 }
 
+/* --- Clients as callbacks -------------------------------------------------------------------- */
+
+struct visitor {
+    int made, closed, error;
+    char got[40];
+    struct weft_event over;
+};
+
+static int visitor_made(struct weft_ws *ws, void *arg)
+{
+    struct visitor *v = arg;
+    weft_ws_set(ws, v);
+    v->made++;
+    CHECK(strcmp(weft_ws_subprotocol(ws), "chat") == 0);
+    return weft_ws_write(ws, WEFT_WS_TEXT, "hello", 5, WEFT_NOW);
+}
+
+static int visitor_message(struct weft_ws *ws, const struct weft_ws_message *m, void *conn)
+{
+    struct visitor *v = conn;
+    (void)snprintf(v->got, sizeof v->got, "%.*s", (int)m->len, (const char *)m->data);
+    return weft_ws_close(&ws, 0, NULL, WEFT_NOW);
+}
+
+static void visitor_closed(struct weft_ws *ws, int error, void *conn)
+{
+    struct visitor *v = conn;
+    CHECK((ws == NULL) == (v->made == 0));
+    CHECK_EQ(weft_sleep_ms(1), -EDEADLK);
+    v->closed++;
+    v->error = error;
+    weft_event_set(&v->over);
+}
+
+static const struct weft_ws_protocol visiting = {
+    .made = visitor_made, .message = visitor_message, .closed = visitor_closed};
+
+static int clients(void *arg)
+{
+    static const struct weft_ws_options o = {.protocols = "chat"};
+    struct visitor v = {.made = 0};
+    struct weft_ws_factory *f = NULL;
+    struct house h;
+    (void)arg;
+    house_open(&h, &o);
+    CHECK_EQ(weft_ws_factory_open(&f, &visiting, &o, &v, 0, 0), 0);
+    struct weft_group *g = kit_group();
+    CHECK_EQ(weft_ws_protocol_dial(g, h.url, NULL, f, 60000), 0);
+    CHECK_EQ(weft_event_wait(&v.over, WS_SOON), 0);
+    CHECK(v.made == 1 && v.closed == 1 && v.error == 0 && strcmp(v.got, "hello") == 0);
+
+    v = (struct visitor){.made = 0}; /* a URL that is none */
+    CHECK_EQ(weft_ws_protocol_dial(g, "ws://", NULL, f, 60000), 0);
+    CHECK_EQ(weft_event_wait(&v.over, WS_SOON), 0);
+    CHECK(v.made == 0 && v.closed == 1 && v.error < 0);
+
+    v = (struct visitor){.made = 0}; /* cut off before it began */
+    CHECK_EQ(weft_ws_protocol_dial(g, h.url, NULL, f, 0), 0);
+    weft_ws_factory_close(&f); /* it is held */
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK(v.made == 0 && v.closed == 1 && v.error == -ECANCELED);
+    house_close(&h);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(echoes), IN_TASK(rooms),         IN_TASK(ends),   IN_TASK(handshakes), IN_TASK(slowly),
-    IN_TASK(silent), IN_TASK(back_pressure), IN_TASK(memory), IN_TASK(attaches),
+    IN_TASK(silent), IN_TASK(back_pressure), IN_TASK(memory), IN_TASK(attaches),   IN_TASK(clients),
 };
 KIT_MAIN(cases)

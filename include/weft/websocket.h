@@ -233,15 +233,15 @@ struct weft_ws_protocol {
     /* The write queue passed its mark; it drained below a quarter of it. */
     void (*paused)(struct weft_ws *ws, void *conn);
     void (*resumed)(struct weft_ws *ws, void *conn);
-    /* The end, once for each `made`: 0 when both sides have closed, else the error. ws is gone
-     * afterwards. */
+    /* The end, once for each `made` (and for a client that failed): 0 when both sides have closed,
+     * else the error. ws is gone afterwards. */
     void (*closed)(struct weft_ws *ws, int error, void *conn);
 };
 
 struct weft_ws_factory;
 
 /*
- * Makes a factory of server connections, for weft_serve_protocol:
+ * Makes a factory of connections, for weft_serve_protocol and weft_ws_protocol_dial:
  *
  *     err = weft_serve_protocol(g, endpoint, NULL, weft_ws_factory_of(f));
  *
@@ -265,6 +265,17 @@ WEFT_API void weft_ws_factory_close(struct weft_ws_factory **f);
  */
 WEFT_API WEFT_MUST_CHECK int weft_ws_attach(struct weft_group *g, struct weft_ws **ws,
                                             struct weft_ws_factory *f);
+
+/*
+ * Connects a client once, as a member of g: dials url, shakes hands with the factory's options,
+ * then `made`; or on failure `closed` with the error, ws NULL and the factory's arg as conn.
+ * Neither that nor the connection's end is an error of the group. Does not wait. url: copied; o:
+ * copied, may be NULL, what it points to is borrowed until one of the two is called. timeout_ms: of
+ * all of it; 0: 10 s. Returns 0, and what weft_group_go does.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_ws_protocol_dial(struct weft_group *g, const char *url,
+                                                   const struct weft_dial_options *o,
+                                                   struct weft_ws_factory *f, int64_t timeout_ms);
 
 /* The connection's own pointer, handed to each callback as conn. */
 WEFT_API void weft_ws_set(struct weft_ws *ws, void *conn);

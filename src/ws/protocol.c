@@ -12,7 +12,6 @@
  *  - after a close frame of ours no message is delivered.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -21,14 +20,6 @@
 
 #define HANDSHAKE_MS 10000
 #define BYTES_MIN 1024u
-
-struct weft_ws_factory {
-    struct weft_factory transport; /* what servers get */
-    const struct weft_ws_protocol *protocol;
-    struct weft_ws_options options; /* with copies of its texts */
-    void *arg;
-    _Atomic size_t refs;
-};
 
 /* --- Time ------------------------------------------------------------------------------------ */
 
@@ -338,22 +329,6 @@ static int asked(struct weft_ws *ws, uint8_t *data, size_t len)
 
 /* --- The transport's callbacks --------------------------------------------------------------- */
 
-static void factory_unref(struct weft_ws_factory *f)
-{
-    if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    weft__free((void *)(uintptr_t)f->options.protocols);
-    weft__free((void *)(uintptr_t)f->options.origins);
-    weft__free((void *)(uintptr_t)f->options.fields);
-    weft__free(f);
-}
-
-static struct weft_ws_factory *factory_ref(struct weft_ws_factory *f)
-{
-    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
-    return f;
-}
-
 static int transport_made(struct weft_stream *t, void *arg)
 {
     struct weft_ws_factory *f = arg;
@@ -369,7 +344,7 @@ static int transport_made(struct weft_stream *t, void *arg)
     ws->callbacks = true;
     ws->server = true;
     ws->phase = WEFT__WS_ASKED;
-    ws->factory = factory_ref(f);
+    ws->factory = weft__ws_factory_ref(f);
     weft_transport_set(t, ws);
     int64_t ms = f->options.handshake_ms > 0 ? f->options.handshake_ms : HANDSHAKE_MS;
     arm(ws, weft_now_ns() + ms * 1000000);
@@ -428,11 +403,11 @@ static void transport_lost(struct weft_stream *t, int error, void *conn)
     if (ws->made && ws->factory->protocol->closed != NULL)
         ws->factory->protocol->closed(ws, reason, ws->user);
     weft__ws_asking_free(ws->asking);
-    factory_unref(ws->factory);
+    weft__ws_factory_unref(ws->factory);
     weft__ws_free(ws);
 }
 
-static const struct weft_protocol protocol = {
+const struct weft_protocol weft__ws_transport_protocol = {
     .made = transport_made,
     .data = transport_data,
     .eof = transport_eof,
@@ -440,64 +415,6 @@ static const struct weft_protocol protocol = {
     .resumed = transport_resumed,
     .lost = transport_lost,
 };
-
-/* --- Factories ------------------------------------------------------------------------------- */
-
-static bool copy_text(const char **text)
-{
-    if (*text == NULL)
-        return true;
-    *text = weft__strdup(*text);
-    return *text != NULL;
-}
-
-int weft_ws_factory_open(struct weft_ws_factory **ret, const struct weft_ws_protocol *p,
-                         const struct weft_ws_options *o, void *arg, size_t write_mark,
-                         size_t write_max)
-{
-    static const struct weft_ws_options none;
-    o = o != NULL ? o : &none;
-    int err = weft__ws_options_check(o);
-    if (err == 0 && p->message == NULL)
-        err = weft__fail(-EINVAL, "a protocol without `message`");
-    if (err < 0)
-        return err;
-    struct weft_ws_factory *f = weft__calloc(1, sizeof *f);
-    if (f == NULL)
-        return -ENOMEM;
-    atomic_init(&f->refs, 1);
-    f->protocol = p;
-    f->arg = arg;
-    f->options = *o;
-    f->options.protocols = f->options.origins = f->options.fields = f->options.origin = NULL;
-    const char *protocols = o->protocols, *origins = o->origins, *fields = o->fields;
-    bool copied = copy_text(&protocols);
-    f->options.protocols = protocols;
-    copied = copied && copy_text(&origins);
-    f->options.origins = copied ? origins : NULL;
-    copied = copied && copy_text(&fields);
-    f->options.fields = copied ? fields : NULL;
-    f->transport = (struct weft_factory){
-        .protocol = &protocol, .arg = f, .write_mark = write_mark, .write_max = write_max};
-    if (!copied) {
-        factory_unref(f);
-        return -ENOMEM;
-    }
-    *ret = f;
-    return 0;
-}
-
-const struct weft_factory *weft_ws_factory_of(const struct weft_ws_factory *f)
-{
-    return &f->transport;
-}
-
-void weft_ws_factory_close(struct weft_ws_factory **f)
-{
-    if (*f != NULL)
-        factory_unref(*f);
-    *f = NULL;
-}
 
 /* --- From a task to callbacks ---------------------------------------------------------------- */
 
@@ -524,7 +441,9 @@ static const struct weft_protocol attached_protocol = {
 static void attached_free(struct weft__attached *a)
 {
     struct weft_ws *ws = WEFT__CONTAINER_OF(a, struct weft_ws, attached);
-    factory_unref(ws->factory);
+    if (ws->dialed)
+        weft__ws_never_made(ws->factory, -ECANCELED);
+    weft__ws_factory_unref(ws->factory);
     weft__ws_free(ws);
 }
 
@@ -547,7 +466,7 @@ int weft_ws_attach(struct weft_group *g, struct weft_ws **ret, struct weft_ws_fa
     if (err < 0)
         return err;
     ws->callbacks = true;
-    ws->factory = factory_ref(f);
+    ws->factory = weft__ws_factory_ref(f);
     ws->attached.free = attached_free;
     weft__group_attach(g, &ws->attached);
     *ret = NULL;

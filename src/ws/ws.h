@@ -15,6 +15,7 @@
  *    frame was cut off, nothing follows it (write_error);
  *  - the struct is freed by the last flow that leaves it (users).
  */
+#include <stdatomic.h>
 #include <zlib.h>
 
 #include <weft/sync.h>
@@ -139,16 +140,23 @@ enum weft__ws_phase {
 };
 
 struct weft_ws {
+    /* What each message that is sent looks at, in one line of the cache. */
     struct weft_stream *s; /* NULL: closed or aborted while flows are inside */
-    struct weft__ws_settings set;
+    unsigned users;        /* flows inside */
+    int read_error;        /* what reading has come to for good; 0: goes on */
+    int write_error;
     bool server;
-    uint8_t phase; /* enum weft__ws_phase, in callback mode */
     bool callbacks;
+    uint8_t phase; /* enum weft__ws_phase, in callback mode */
+    bool gone;     /* closed or aborted on this side: the last flow inside frees it */
+    bool close_sent, close_got;
+    uint8_t pong_len; /* of a pong that waits to be sent; WEFT__WS_NO_PONG */
+    struct weft__ws_deflate deflate;
 
     /* Reading. */
     struct weft__ws_parser in;
+    struct weft__ws_settings set;
     struct weft__utf8 text;
-    struct weft__ws_deflate deflate;
     struct weft__ws_inflater *inflater;
     uint8_t *buf; /* of a message that is put together; NULL: none */
     size_t len, cap;
@@ -161,7 +169,6 @@ struct weft_ws {
     uint8_t tail; /* of weft__ws_tail, what the inflater of a piece has had */
     uint8_t control_len;
     unsigned char control[WEFT__WS_CONTROL_MAX];
-    int read_error;   /* what reading has come to for good; 0: goes on */
     int64_t heard_ns; /* when a byte came last */
 
     /* Writing. */
@@ -171,18 +178,13 @@ struct weft_ws {
     const struct weft__flow *part_owner; /* holds `messages` between calls of weft_ws_write_part */
     bool part_compressed;
     struct weft__utf8 part_text;
-    uint8_t pong_len; /* of a pong that waits to be sent; WEFT__WS_NO_PONG */
     unsigned char pong[WEFT__WS_CONTROL_MAX];
-    int write_error;
     uint8_t masks_left;
     unsigned char masks[8][4]; /* clients: keys to come */
 
     /* Ending. */
-    bool close_sent, close_got;
-    bool gone; /* closed or aborted on this side: the last flow inside frees it */
     uint16_t close_code;
     char *close_reason;
-    unsigned users;         /* flows inside */
     struct weft_event left; /* set when the reader leaves, for who closes */
 
     char *subprotocol;
@@ -192,8 +194,9 @@ struct weft_ws {
     struct weft__attached attached; /* on its way from a task to callbacks */
     void *user;
     struct weft__alarm alarm;
-    bool made;  /* was called, so that `closed` will be */
-    int reason; /* what `closed` will be told, when it is not the transport's */
+    bool made;   /* was called, so that `closed` will be */
+    bool dialed; /* by weft_ws_protocol_dial: `closed` is called even if `made` never is */
+    int reason;  /* what `closed` will be told, when it is not the transport's */
 };
 
 /* Copies and completes options. */
@@ -275,6 +278,21 @@ void weft__ws_tell_error(struct weft_ws *ws, int error);
 int weft__ws_drain(struct weft_ws *ws, weft_deadline d);
 
 /* --- Callback mode (protocol.c) -------------------------------------------------------------- */
+
+/* What connections in callback mode have in common; counted, from any thread. */
+struct weft_ws_factory {
+    struct weft_factory transport; /* what servers get */
+    const struct weft_ws_protocol *protocol;
+    struct weft_ws_options options; /* with copies of its texts */
+    void *arg;
+    _Atomic size_t refs;
+};
+struct weft_ws_factory *weft__ws_factory_ref(struct weft_ws_factory *f);
+void weft__ws_factory_unref(struct weft_ws_factory *f);
+/* Calls `closed` for a client that did not come to be. */
+void weft__ws_never_made(const struct weft_ws_factory *f, int error);
+/* What runs on the transport. */
+extern const struct weft_protocol weft__ws_transport_protocol;
 
 void weft__ws_close_callbacks(struct weft_ws *ws, unsigned code, const char *reason);
 void weft__ws_abort_callbacks(struct weft_ws *ws, int error);
