@@ -102,7 +102,9 @@ static int collect(struct weft__h2 *h2)
 
 static int send_all(struct weft__h2 *h2, weft_deadline d)
 {
-    int err;
+    int err = h2->gathering ? collect(h2) : 0;
+    if (err < 0 || (h2->gathering && weft__buffer_len(&h2->out) < OUT_MAX / 2))
+        return err < 0 ? err : 0;
     while ((err = collect(h2)) > 0) {
         while (weft__buffer_len(&h2->out) > 0) {
             size_t len = weft__min_size(weft__buffer_len(&h2->out), PIECE);

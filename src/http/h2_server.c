@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <weft/run.h>
 #include <weft/tls.h>
 
 #include "base/alloc.h"
@@ -100,6 +101,23 @@ static void start_requests(struct conn *k)
     }
 }
 
+/* Requests that came together are begun together, and what they answer at once goes out in one
+ * piece, which makes one record of TLS. Each is begun within this turn of the loop, before whose
+ * end nothing would be sent anyway. */
+static void start_together(struct conn *k)
+{
+    bool several = weft__list_first(&k->ready) != weft__list_last(&k->ready);
+    k->h2->gathering = several && k->group != NULL;
+    start_requests(k);
+    if (!k->h2->gathering)
+        return;
+    int err = weft_yield(); /* they run before this one does again */
+    k->h2->gathering = false;
+    if (err == 0)
+        err = weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS));
+    (void)err; /* the next wait tells it, too */
+}
+
 static bool has_ready(void *arg)
 {
     return !weft__list_empty(&((struct conn *)arg)->ready);
@@ -145,7 +163,7 @@ static int serve(struct conn *k)
         weft_deadline slice = weft_after_ms(k->phase == OPEN ? SLICE_MS : DRAIN_SLICE_MS);
         int err = weft__h2_wait(k->h2, NULL, has_ready, k, k->group != NULL, slice);
         if (err == 0)
-            start_requests(k);
+            start_together(k);
         else if (err != -ETIMEDOUT)
             return err == WEFT_EEOF ? 0 : err;
         if (k->s->timed_out)
