@@ -5,7 +5,8 @@
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
 #   make sim        the simulations, over SEEDS seeds each (default 300), JOBS side by side
 #   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
-#   make bench      the small operations, the simulation, the matrix beside the peers, TLS
+#   make bench      the small operations, the simulation, the matrix beside the peers, TLS,
+#                   HTTP, WebSocket, HTTP/2
 #                   (ARGS="..." for bench/run)
 #   make install    into PREFIX (default /usr/local), below DESTDIR if that is set
 #   make fuzz       the fuzzers, SECONDS_EACH long (default 60)
@@ -47,6 +48,9 @@ bench:
 	@-$(BUILD)/bench/sim
 	@bench/run $(ARGS)
 	@bench/tls.py
+	@bench/ws.py
+	@bench/ws.py --memory
+	@bench/http2.py
 
 install:
 	@tools/build.sh $(BUILD) -Dtests=disabled --prefix=$(PREFIX)

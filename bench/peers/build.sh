@@ -76,7 +76,7 @@ go_peer() { # NAME
     fresh "$1" "$1.go" && return
     go=$(command -v go) || { skip "$1" "no go"; return; }
     finish "$1" env GOCACHE="$out/.go-cache" GOFLAGS="" GOPROXY=off GO111MODULE=off \
-        "$go" build -o "$out/$1" "$1.go"
+        GOPATH=/usr/share/gocode "$go" build -o "$out/$1" "$1.go"
 }
 
 # Debian's crates lie unpacked in one directory; cargo uses it in place of the registry.
@@ -120,8 +120,22 @@ c_peer libevent libevent.c libevent_core
 c_peer libev libev.c - -lev
 cxx_peer asio_callback asio_callback.cpp asio.hpp
 cxx_peer asio_coro asio_coro.cpp asio.hpp
+c_peer ws_load ws_load.c -
+c_peer raw_epoll_ws raw_epoll_ws.c libcrypto
+c_peer ws_lws ws_lws.c libwebsockets
+c_peer ws_soup ws_soup.c libsoup-3.0
+c_peer ws_civetweb ws_civetweb.c - -lcivetweb -pthread
+cxx_peer ws_beast ws_beast.cpp boost/beast/websocket.hpp -pthread
+# These two headers are older than C++20.
+cxx_peer ws_websocketpp ws_websocketpp.cpp websocketpp/server.hpp -std=c++17 \
+    -DASIO_STANDALONE -D_WEBSOCKETPP_CPP11_STL_ -Wno-shadow -pthread
+cxx_peer ws_restinio ws_restinio.cpp restinio/all.hpp -std=c++17 -Wno-shadow -lfmt -lhttp_parser \
+    -pthread
+cxx_peer ws_poco ws_poco.cpp Poco/Net/WebSocket.h -lPocoNet -lPocoFoundation -pthread
 go_peer go_echo
 go_peer go_echo_tls
+go_peer go_ws_gorilla
+go_peer go_ws_nhooyr
 tokio_peer
 
 [ -x /usr/bin/node ] || skip node "no /usr/bin/node"
