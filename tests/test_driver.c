@@ -21,7 +21,7 @@
 #include "driver_kit.h"
 
 #define CASES_MAX 1024
-#define SIM_SEEDS 4
+#define SIM_SEEDS (WEFT__TSAN ? 1 : 4)
 
 struct driver_case {
     const struct weft__driver *drv;

@@ -321,7 +321,7 @@ static int certificates_change_under_load(void *arg)
             loads[i] = (struct load){.s = &s, .stop = &stop};
             kit_go(g, "load", connect_on_and_on, &loads[i]);
         }
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < (WEFT__TSAN ? 4 : 10); i++) {
             CHECK_EQ(weft_tls_reload(s.tls), 0);
             CHECK_EQ(weft_tls_rotate(s.tls), 0);
             CHECK_EQ(weft_sleep_ms(5), 0);

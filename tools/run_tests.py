@@ -87,6 +87,8 @@ CONFIGURATIONS = {
         SANITIZED + ["-Db_sanitize=thread"],
         env=SANITIZER_ENV,
         slower=5,
+        # A simulation is one thread. That it is the same with clang is shown by its traces.
+        exclude=r"test_sim(?!_traces$)",
     ),
     "clang": Configuration("clang, as released", ["unit"], build_env={"CC": "clang"}),
     "ucontext": Configuration(
