@@ -19,6 +19,7 @@
 
 #include "base/base.h"
 #include "driver_kit.h"
+#include "rt/ctx.h"
 
 #define CASES_MAX 1024
 #define SIM_SEEDS (WEFT__TSAN ? 1 : 4)
