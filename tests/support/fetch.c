@@ -3,7 +3,7 @@
  * An HTTP client with its pool, told by lines on stdin what to ask; for tests whose servers are not
  * ours.
  *
- * usage: fetch [prior] [http1] [ca=FILE]
+ * usage: fetch [prior] [http1] [ca=FILE] [decoded=N]   (decoded: at most, of a compressed body)
  *
  * A line is `stats`, or `METHOD URL` and any of
  *
@@ -181,6 +181,8 @@ static int run(void *arg)
         o.no_http2 = o.no_http2 || strcmp(argv[i], "http1") == 0;
         if (strncmp(argv[i], "ca=", 3) == 0)
             to.ca = argv[i] + 3;
+        if (strncmp(argv[i], "decoded=", 8) == 0)
+            o.decoded_max = strtoll(argv[i] + 8, NULL, 10);
     }
     to.alpn = o.no_http2 ? "http/1.1" : "h2,http/1.1";
     int err = weft_tls_open(&tls, &to);
