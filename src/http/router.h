@@ -55,9 +55,10 @@ struct weft__route_match {
 };
 
 /*
- * Splits a path ("/a/b%20c"). Segments point into it, or into the arena where they were encoded.
- * Returns 0; -EINVAL: not a path that can be served (a '%' without two digits, a NUL, a segment "."
- * or ".."); WEFT_ELIMIT: too many segments; -ENOMEM.
+ * Splits a path ("/a/b%20c"), which holds only what a path may hold: parsers see to it. Segments
+ * point into it, or into the arena where they were encoded. Returns 0; -EINVAL: not a path that can
+ * be served (a '%' without two digits, an encoded NUL, a segment "." or ".."); WEFT_ELIMIT: too
+ * many segments; -ENOMEM.
  */
 int weft__http_path_split(struct weft__http_path *p, struct weft__slice path,
                           struct weft__arena *a);
