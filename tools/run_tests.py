@@ -70,7 +70,8 @@ CONFIGURATIONS = {
         directory="build-release",
         # Long, and the same as in debug, which has them on epoll, too, with more that can be seen;
         # and what does not rest on a driver.
-        exclude=r"_torture$|cli/test_(page|sim.*|.*_guide|.*_differential|readme)$",
+        exclude=r"_torture$|cli/test_(page|sim.*|.*_guide|.*_differential|readme"
+                r"|http_(browser|node|upstreams))$",
     ),
     "asan": Configuration(
         "gcc, address and undefined-behaviour sanitizers",
@@ -79,7 +80,7 @@ CONFIGURATIONS = {
         env=SANITIZER_ENV,
         slower=3,
         # Long, and about other things than memory: a browser, programs that the test compiles.
-        exclude=r"cli/test_(page|sim_planted|.*_guide|.*_differential)$",
+        exclude=r"cli/test_(page|http_browser|sim_planted|.*_guide|.*_differential)$",
     ),
     "tsan": Configuration(
         "thread sanitizer",
