@@ -186,40 +186,67 @@ static int twice(void *arg)
 
 #define SECOND INT64_C(1000000000)
 
-/* How many handshakes a server lets begin: at once, and in a second. */
-static int bounds(void *arg)
+/* One that waits in line, on a plain thread that nobody has to wake. */
+struct place {
+    struct weft__in_line line;
+    struct weft__wait wait;
+};
+
+static int64_t begin(struct weft__handshakes *h, struct place *p, int64_t now)
+{
+    weft__wait_init(&p->wait, "test", -1, NULL);
+    p->line.wait = &p->wait;
+    return weft__handshakes_begin(h, &p->line, now);
+}
+
+/* Who waits goes in the order in which they came; who gives up is passed over, and one is told for
+ * each place. */
+static void first_come_first(void)
 {
     struct weft__handshakes h;
-    (void)arg;
+    struct place p[6] = {0};
     weft__handshakes_init(&h, 2, 0);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
-    CHECK_EQ(weft__handshakes_room(&h, SECOND), 0);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
-    CHECK_EQ(weft__handshakes_room(&h, SECOND), -EAGAIN);
-    /* Those that wait ask again one after another, and none has to wait for long to do so. */
-    int64_t last = 0;
-    for (int i = 0; i < 1000; i++) {
-        int64_t wait = weft__handshakes_begin(&h, SECOND);
-        CHECK(wait > last && wait < SECOND / 2);
-        last = wait;
-    }
-    for (int i = 0; i < 10000; i++)
-        CHECK(weft__handshakes_begin(&h, SECOND) < SECOND + SECOND / 50);
+    for (int i = 0; i < 6; i++)
+        CHECK_EQ(begin(&h, &p[i], SECOND), i < 2 ? 0 : -EAGAIN);
     weft__handshakes_end(&h);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0);
+    CHECK(p[2].wait.ended && !p[3].wait.ended);
+    CHECK_EQ(begin(&h, &p[4], SECOND), -EAGAIN); /* there is room, but not for it */
+    CHECK_EQ(begin(&h, &p[2], SECOND), 0);
+    CHECK(!p[3].wait.ended); /* no place is left */
+    CHECK(weft__handshakes_leave(&h, &p[4].line));
+    CHECK(weft__handshakes_mute(&h, &p[3].line));
+    weft__handshakes_end(&h);
+    CHECK(!p[3].wait.ended && !weft__handshakes_mute(&h, &p[3].line)); /* it does not listen */
+    CHECK(weft__handshakes_leave(&h, &p[3].line)); /* the place is for who comes then */
+    CHECK(p[5].wait.ended);
+    CHECK_EQ(begin(&h, &p[5], SECOND), 0);
     weft__handshakes_end(&h);
     weft__handshakes_end(&h);
     weft__handshakes_fini(&h);
+}
+
+/* How many handshakes a server lets begin in a second. */
+static int bounds(void *arg)
+{
+    struct weft__handshakes h;
+    struct place p[3] = {0};
+    (void)arg;
+    first_come_first();
     weft__handshakes_init(&h, 0, 4);
     for (int i = 0; i < 4; i++)
-        CHECK_EQ(weft__handshakes_begin(&h, SECOND), 0); /* a second's worth at once */
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND), SECOND / 4);
-    CHECK_EQ(weft__handshakes_room(&h, SECOND + SECOND / 8), SECOND / 8);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND + SECOND / 4), 0);
-    CHECK_EQ(weft__handshakes_begin(&h, SECOND + SECOND / 4), SECOND / 4);
-    for (int i = 0; i < 4; i++) /* no more is saved up than that */
-        CHECK_EQ(weft__handshakes_begin(&h, 100 * SECOND), 0);
-    CHECK_EQ(weft__handshakes_begin(&h, 100 * SECOND), SECOND / 4);
+        CHECK_EQ(begin(&h, &p[0], SECOND), 0); /* a second's worth at once */
+    CHECK_EQ(begin(&h, &p[0], SECOND), SECOND / 4);
+    CHECK_EQ(begin(&h, &p[1], SECOND), -EAGAIN);
+    CHECK_EQ(begin(&h, &p[0], SECOND + SECOND / 8), SECOND / 8);
+    CHECK_EQ(begin(&h, &p[1], SECOND + SECOND / 4), -EAGAIN); /* not before the first */
+    CHECK_EQ(begin(&h, &p[0], SECOND + SECOND / 4), 0);
+    CHECK(p[1].wait.ended);
+    CHECK_EQ(begin(&h, &p[1], SECOND + SECOND / 4), SECOND / 4);
+    CHECK_EQ(begin(&h, &p[1], 100 * SECOND), 0);
+    for (int i = 0; i < 3; i++) /* no more is saved up than that */
+        CHECK_EQ(begin(&h, &p[2], 100 * SECOND), 0);
+    CHECK_EQ(begin(&h, &p[2], 100 * SECOND), SECOND / 4);
+    CHECK(weft__handshakes_leave(&h, &p[2].line));
     for (int i = 0; i < 9; i++)
         weft__handshakes_end(&h);
     weft__handshakes_fini(&h);

@@ -76,22 +76,38 @@ int weft__secure_default(struct weft_tls **ret);
  */
 struct weft__handshakes {
     pthread_mutex_t lock;
-    size_t now, max;   /* max 0: no bound */
-    int64_t rate;      /* begun in a second; 0: no bound */
-    int64_t tokens_ns; /* what has been saved up, in nanoseconds' worth of the rate */
-    int64_t at_ns;     /* when that was */
-    int64_t line_ns;   /* when the last one in line asks again */
-    size_t waited;     /* ever: times that one had to wait */
+    size_t now, max;        /* max 0: no bound */
+    int64_t rate;           /* begun in a second; 0: no bound */
+    int64_t tokens_ns;      /* what has been saved up, in nanoseconds' worth of the rate */
+    int64_t at_ns;          /* when that was */
+    struct weft__list line; /* of struct weft__in_line: who waits, first come first */
+};
+
+/*
+ * A handshake that has to wait for its turn, zeroed but for who is to be told: with loop NULL the
+ * wait of a plain thread is triggered, else the remote is posted to the loop. What it is told, in
+ * either case, is to ask again. Everything but remote, loop and wait is under the lock.
+ */
+struct weft__in_line {
+    struct weft__node link;
+    struct weft__remote remote;
+    struct weft_loop *loop;
+    struct weft__wait *wait;
+    bool listening; /* it will be told */
+    bool posted;    /* the remote is on its way */
 };
 
 void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate);
 void weft__handshakes_fini(struct weft__handshakes *h);
-/* 0: one more has begun, and weft__handshakes_end belongs to it. > 0: ask again after so many
- * nanoseconds. */
-int64_t weft__handshakes_begin(struct weft__handshakes *h, int64_t now_ns);
-/* Whether one could begin now: 0, > 0: not before so many nanoseconds, -EAGAIN: not before one has
- * ended. */
-int64_t weft__handshakes_room(struct weft__handshakes *h, int64_t now_ns);
+/* 0: one more has begun, out of the line, and weft__handshakes_end belongs to it. Else it stands in
+ * line: -EAGAIN: it will be told; > 0: so, too, but it may ask after so many nanoseconds. */
+int64_t weft__handshakes_begin(struct weft__handshakes *h, struct weft__in_line *e, int64_t now_ns);
+/* It keeps its place, and will not be told. False: it has been told already. */
+bool weft__handshakes_mute(struct weft__handshakes *h, struct weft__in_line *e);
+/* To be called by the remote. */
+void weft__handshakes_told(struct weft__handshakes *h, struct weft__in_line *e);
+/* It gives up. False: its remote is on its way, and e has to stay until that has run. */
+bool weft__handshakes_leave(struct weft__handshakes *h, struct weft__in_line *e);
 void weft__handshakes_end(struct weft__handshakes *h);
 
 #endif

@@ -7,6 +7,9 @@
  * the data callback, and from a write to the queue. A server's filter is made when the peer's first
  * bytes come: one that connects and says nothing costs no more than a plain one.
  *
+ * A handshake that has to wait for its turn stands in its server's line (secure.c), and is told by
+ * whichever thread has come to the end of another; what is freed meanwhile stays until then.
+ *
  * Invariants: `shake` is there exactly while `shaking`, and holds the context; `more` is true
  * unless the filter has used up all that came; after a fatal error the peer is told why, as far as
  * that goes without waiting.
@@ -33,8 +36,10 @@ struct weft__shake {
     int (*done)(struct weft_stream *t, void *conn);
     int64_t until_ns;
     bool server;
-    bool counted; /* as one of its server's handshakes */
-    char host[];  /* "": none */
+    bool counted;                /* as one of its server's handshakes */
+    struct weft__handshakes *of; /* its server's; NULL: not bounded */
+    struct weft__in_line line;
+    char host[]; /* "": none */
 };
 
 /* --- Begin ------------------------------------------------------------------------------------ */
@@ -44,13 +49,18 @@ static void shake_free(struct weft__transport *t)
     struct weft__shake *h = t->extra->shake;
     if (h == NULL)
         return;
+    bool left = true;
     weft__loop_alarm_del(t->s.loop, &h->alarm);
+    if (h->of != NULL && !h->counted)
+        left = weft__handshakes_leave(h->of, &h->line);
     if (h->counted)
-        weft__handshakes_end(&t->s.worker->server->handshakes);
+        weft__handshakes_end(h->of);
     if (h->first != NULL)
         weft__rbuf_release(t->s.loop, h->first);
     weft__secure_unref(h->tls);
-    weft__free(h);
+    h->t = NULL;
+    if (left)
+        weft__free(h); /* else by what is on its way */
     t->extra->shake = NULL;
     t->s.shaking = false;
 }
@@ -63,15 +73,39 @@ static void note(struct weft__transport *t)
         t->extra->why = weft__strdup(text);
 }
 
+/* It may ask again whether it may begin. */
+static void ask_again(struct weft__transport *t)
+{
+    struct weft__shake *h = t->extra->shake;
+    t->s.in_line = false;
+    t->s.more = true;
+    weft__loop_alarm_del(t->s.loop, &h->alarm);
+    weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
+}
+
+/* By who ended a handshake, or stood before it. */
+static void told(struct weft__remote *r)
+{
+    struct weft__shake *h = WEFT__CONTAINER_OF(r, struct weft__shake, line.remote);
+    struct weft__transport *t = h->t;
+    if (t == NULL) {
+        weft__free(h); /* it has left */
+        return;
+    }
+    weft__handshakes_told(h->of, &h->line);
+    if (!t->s.in_line)
+        return;
+    ask_again(t);
+    weft__transport_settle(t);
+}
+
 /* Its time is over, or it may ask again whether it may begin. */
 static void alarmed(struct weft__alarm *a)
 {
     struct weft__shake *h = WEFT__CONTAINER_OF(a, struct weft__shake, alarm);
     struct weft__transport *t = h->t;
     if (t->s.loop->now_ns < h->until_ns) {
-        t->s.in_line = false;
-        t->s.more = true;
-        weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
+        ask_again(t);
     } else {
         weft__error_detail("%s", t->s.in_line
                                      ? "too many handshakes: this one could not begin in its time"
@@ -94,13 +128,18 @@ static bool may_begin(struct weft__transport *t)
     int64_t now = t->s.loop->now_ns;
     if (w == NULL || !h->server || h->counted)
         return true;
-    int64_t wait = weft__handshakes_begin(&w->server->handshakes, now);
+    h->of = &w->server->handshakes;
+    h->line.loop = t->s.loop;
+    h->line.remote.fn = told;
+    int64_t wait = weft__handshakes_begin(h->of, &h->line, now);
     h->counted = wait == 0;
     if (h->counted)
         return true;
     t->s.in_line = true;
-    weft__loop_alarm_del(t->s.loop, &h->alarm);
-    weft__loop_alarm(t->s.loop, &h->alarm, weft__min_i64(now + wait, h->until_ns));
+    if (wait > 0) {
+        weft__loop_alarm_del(t->s.loop, &h->alarm);
+        weft__loop_alarm(t->s.loop, &h->alarm, weft__min_i64(now + wait, h->until_ns));
+    }
     return false;
 }
 

@@ -44,17 +44,50 @@ void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int err
     }
 }
 
+/* A flow's place in the line of handshakes. */
+struct turn {
+    struct weft__wait wait;
+    struct weft__in_line line;
+    struct weft__handshakes *of;
+};
+
+static void turn_told(struct weft__remote *r)
+{
+    struct turn *t = WEFT__CONTAINER_OF(r, struct turn, line.remote);
+    weft__handshakes_told(t->of, &t->line);
+    weft__wait_trigger(&t->wait, 0);
+}
+
+static void turn_abort(struct weft__wait *w, int why)
+{
+    struct turn *t = WEFT__CONTAINER_OF(w, struct turn, wait);
+    if (weft__handshakes_mute(t->of, &t->line))
+        weft__wait_trigger(w, why);
+}
+
 static int begin_handshake(struct weft_server *s, weft_deadline d)
 {
-    int64_t wait_ns;
+    struct turn t = {.of = &s->handshakes, .line = {.loop = weft__flow_self()->loop}};
     int err = 0;
-    while (err == 0 && (wait_ns = weft__handshakes_begin(&s->handshakes, weft__clock_ns())) != 0) {
-        int64_t now = weft__clock_ns();
-        if (now >= d.ns)
-            return weft__fail(-ETIMEDOUT,
-                              "too many handshakes: this one could not begin in its time");
-        err = weft_sleep_until((weft_deadline){weft__min_i64(now + wait_ns, d.ns)});
+    t.line.remote.fn = turn_told;
+    t.line.wait = &t.wait;
+    while (err == 0) {
+        err = weft__wait_check();
+        if (err < 0)
+            break;
+        weft__wait_init(&t.wait, "handshake", -1, turn_abort);
+        int64_t now = weft__clock_ns(), wait_ns = weft__handshakes_begin(t.of, &t.line, now);
+        if (wait_ns == 0)
+            return 0;
+        int64_t until = wait_ns > 0 ? weft__min_i64(now + wait_ns, d.ns) : d.ns;
+        err = weft__wait_block(&t.wait, (weft_deadline){until});
+        if (err == -ETIMEDOUT && until < d.ns)
+            err = 0; /* it may ask again */
     }
+    bool left = weft__handshakes_leave(t.of, &t.line);
+    WEFT__ASSERT(left); /* what is told ends the wait */
+    if (err == -ETIMEDOUT)
+        err = weft__fail(err, "too many handshakes: this one could not begin in its time");
     return err;
 }
 
