@@ -226,11 +226,10 @@ static void first_come_first(void)
 }
 
 /* How many handshakes a server lets begin in a second. */
-static int bounds(void *arg)
+static void *on_a_thread(void *arg)
 {
     struct weft__handshakes h;
     struct place p[3] = {0};
-    (void)arg;
     first_come_first();
     weft__handshakes_init(&h, 0, 4);
     for (int i = 0; i < 4; i++)
@@ -250,6 +249,14 @@ static int bounds(void *arg)
     for (int i = 0; i < 9; i++)
         weft__handshakes_end(&h);
     weft__handshakes_fini(&h);
+    return arg;
+}
+
+static int bounds(void *arg)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, on_a_thread, arg), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
     return 0;
 }
 
