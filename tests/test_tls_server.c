@@ -271,6 +271,41 @@ static int no_more_in_a_second_than_allowed(void *arg)
     return 0;
 }
 
+/* What a handler has queued is sent while it reads: when the peer takes none of it, that counts as
+ * a blocked write, though no flow waits in one. */
+static int says_much_and_listens(struct weft_stream *s, void *arg)
+{
+    static char piece[8000];
+    char c;
+    for (int i = 0; i < 1500; i++) /* more than the kernel takes */
+        CHECK_EQ(weft_write(s, piece, sizeof piece, WEFT_NEVER), 0);
+    *(int *)arg = (int)weft_read(s, &c, 1, weft_after_s(60));
+    return 0;
+}
+
+static int queued_writes_stall(void *arg)
+{
+    struct site s = {.g = kit_group(), .tls = tls_kit_server("server"), .client = tls_kit_client()};
+    struct weft_server_options o = {.tls = s.tls, .write_ms = 100, .write_buffer = 16 << 20};
+    struct weft_stream *c = NULL;
+    int result = 0;
+    (void)arg;
+    CHECK_EQ(weft_server_open(&s.server, s.g, "tls://127.0.0.1:0", &o, says_much_and_listens,
+                              &result, NULL),
+             0);
+    CHECK(weft_server_endpoint(s.server, s.endpoint, sizeof s.endpoint) > 0);
+    (void)snprintf(s.plain, sizeof s.plain, "tcp%.90s", s.endpoint + 3);
+    CHECK_EQ(dial_with(&s, s.client, &c), 0);
+    while (stats_of(&s).accepted == 0)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+    wait_idle(&s);
+    CHECK_EQ(result, -ETIMEDOUT);
+    CHECK_EQ(stats_of(&s).timed_out, 1);
+    weft_abort(&c);
+    site_close(&s);
+    return 0;
+}
+
 /* --- Workers and reload ------------------------------------------------------------------------
  */
 
@@ -344,6 +379,7 @@ static int certificates_change_under_load(void *arg)
 static const struct kit_case cases[] = {
     IN_TASK(every_model),
     IN_TASK(a_handshake_that_fails),
+    IN_TASK(queued_writes_stall),
     IN_TASK(silence_and_half_hellos_end),
     IN_TASK(no_more_at_once_than_allowed),
     IN_TASK(no_more_in_a_second_than_allowed),

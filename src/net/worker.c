@@ -377,14 +377,24 @@ static bool over(uint32_t now, uint32_t since, int64_t limit_ms)
 
 static void sweep(struct weft__alarm *a);
 
-static bool expired(const struct weft_server_options *o, const struct weft_stream *s, bool writing,
-                    uint32_t now)
+/* What has the queue of joined writes: of a task's secured stream, the one at the bottom. */
+static const struct weft_stream *bottom(const struct weft_stream *s)
 {
+    while (s->proto == NULL && s->cls->filter != NULL)
+        s = s->cls->filter->lower((struct weft_stream *)(uintptr_t)s);
+    return s;
+}
+
+static bool expired(const struct weft_server_options *o, const struct weft_stream *s, uint32_t now)
+{
+    const struct weft_stream *queue = bottom(s);
     if (!s->first_byte && over(now, s->active_ms, o->first_byte_ms))
         return true;
-    if (over(now, s->active_ms, o->idle_ms))
+    if (over(now, s->active_ms, o->idle_ms) && over(now, queue->active_ms, o->idle_ms))
         return true;
-    return writing && over(now, s->sent_ms, o->write_ms);
+    if (queue->out != NULL)
+        return over(now, queue->sent_ms, o->write_ms);
+    return s->proto == NULL && s->writer != NULL && over(now, s->sent_ms, o->write_ms);
 }
 
 static void expire(struct weft_stream *s)
@@ -455,8 +465,7 @@ static void sweep(struct weft__alarm *a)
         struct weft_stream *s = stream_of(WEFT__CONTAINER_OF(n, struct weft__member, link));
         if (s == NULL || s->timed_out)
             continue;
-        bool writing = s->out != NULL || (s->proto == NULL && s->writer != NULL);
-        if (expired(o, s, writing, now))
+        if (expired(o, s, now))
             expire(s);
         else if (weft__is_parked(w, s) && s->out == NULL &&
                  over(now, s->active_ms, w->parking->idle_ms))
