@@ -94,18 +94,60 @@ static int say_peer(struct weft_stream *s, void *arg)
     return err < 0 ? err : weft_printf(s, SOON, "%s\n", text);
 }
 
+/* The same in callback mode; and on the way to it, and out of it. */
+static int say_made(struct weft_stream *t, void *arg)
+{
+    struct weft_address a;
+    char text[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    int err = weft_stream_peer(t, &a);
+    if (err == 0)
+        err = weft_address_print(&a, text, sizeof text - 1);
+    if (err < 0)
+        return err;
+    (void)strcat(text, "\n");
+    err = weft_transport_write(t, text, strlen(text));
+    weft_transport_close(t);
+    return err;
+}
+
+static int no_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)t, (void)data, (void)len, (void)conn;
+    return 0;
+}
+
+static struct weft_group *others; /* for what a server gives away */
+static const struct weft_protocol say_protocol = {.made = say_made, .data = no_data};
+static const struct weft_factory say_factory = {.protocol = &say_protocol};
+
+static int attach(struct weft_stream *s, void *arg)
+{
+    (void)arg;
+    return weft_protocol_attach(others, &s, &say_factory);
+}
+
+static int detach_made(struct weft_stream *t, void *arg)
+{
+    (void)arg;
+    return weft_protocol_detach(others, t, 0, say_peer, NULL);
+}
+static const struct weft_protocol detach_protocol = {.made = detach_made, .data = no_data};
+static const struct weft_factory detach_factory = {.protocol = &detach_protocol};
+
 struct served {
     struct weft_group *g;
     struct weft_server *server;
     int port;
 };
 
-static struct served serve(const char *endpoint, struct weft_server_options o)
+static struct served serve_with(const char *endpoint, struct weft_server_options o,
+                                weft_handler handler, const struct weft_factory *f)
 {
     struct served s = {.g = kit_group()};
     char at[WEFT_ENDPOINT_MAX];
     struct weft_endpoint e;
-    int err = weft_server_open(&s.server, s.g, endpoint, &o, say_peer, NULL, NULL);
+    int err = weft_server_open(&s.server, s.g, endpoint, &o, handler, NULL, f);
     if (err < 0)
         (void)fprintf(stderr, "%s\n", weft_error_detail());
     CHECK_EQ(err, 0);
@@ -113,6 +155,12 @@ static struct served serve(const char *endpoint, struct weft_server_options o)
     CHECK_EQ(weft_endpoint_parse(&e, at), 0);
     s.port = e.port;
     return s;
+}
+
+static struct served serve(const char *endpoint, struct weft_server_options o)
+{
+    bool callbacks = o.model == WEFT_PROTOCOLS;
+    return serve_with(endpoint, o, callbacks ? NULL : say_peer, callbacks ? &say_factory : NULL);
 }
 
 /* Dials, and reads what the server says; 0 or what dialling came to. */
@@ -250,8 +298,8 @@ static void headers(enum weft_model model, const char *scheme, struct weft_serve
 
 static void sends_headers(void)
 {
-    static const enum weft_model models[] = {WEFT_TASKS, WEFT_THREADS};
-    for (int i = 0; i < 2; i++) {
+    static const enum weft_model models[] = {WEFT_TASKS, WEFT_THREADS, WEFT_PROTOCOLS};
+    for (int i = 0; i < 3; i++) {
         headers(models[i], "tcp://", (struct weft_server_options){.backlog = 0});
         headers(models[i], "tls://",
                 (struct weft_server_options){.cert = tls_kit_file("server.pem"),
@@ -264,6 +312,70 @@ static void sends_headers(void)
         CHECK_EQ(weft_serve(g, "tcp://127.0.0.1:0", &o, say_peer, NULL), -EINVAL);
     }
     CHECK_EQ(weft_group_close(&g), 0);
+}
+
+/* What was told goes along from one model to the other. */
+static void told_for_good(void)
+{
+    struct weft_address from;
+    char line[128];
+    struct weft_dial_options o = {.tls = client, .send_proxy = 2, .proxy_from = &from};
+    CHECK_EQ(weft_address_ip(&from, "203.0.113.9", 1234), 0);
+    if (weft_loop_current() == NULL)
+        return;
+    for (int i = 0; i < 4; i++) {
+        bool callbacks = i % 2 != 0;
+        struct weft_server_options so = {.proxy_from = "127.0.0.1",
+                                         .model = callbacks ? WEFT_PROTOCOLS : WEFT_TASKS};
+        if (i >= 2) {
+            so.cert = tls_kit_file("server.pem");
+            so.key = tls_kit_file("server.key");
+        }
+        others = kit_group();
+        struct served s = serve_with(i < 2 ? "tcp://127.0.0.1:0" : "tls://127.0.0.1:0", so,
+                                     callbacks ? NULL : attach, callbacks ? &detach_factory : NULL);
+        CHECK_EQ(ask(i < 2 ? "tcp://127.0.0.1" : "tls://127.0.0.1", s.port, &o, line), 0);
+        CHECK(strcmp(line, "203.0.113.9:1234\n") == 0);
+        CHECK_EQ(weft_group_close(&s.g), 0);
+        CHECK_EQ(weft_group_close(&others), 0);
+    }
+}
+
+static int until_told_to_end(struct weft_stream *s, void *arg)
+{
+    char c;
+    int err = say_peer(s, arg);
+    return err < 0 ? err : (int)weft_read(s, &c, 1, WEFT_NEVER);
+}
+
+/* Those behind a proxy are counted one by one, and neither together nor as the proxy. */
+static void counts_whom_the_proxy_tells(void)
+{
+    static const enum weft_model models[] = {WEFT_TASKS, WEFT_THREADS};
+    for (int i = 0; i < 2; i++) {
+        struct weft_server_options so = {
+            .proxy_from = "127.0.0.1", .model = models[i], .max_per_peer = 2};
+        struct served s = serve_with("tcp://127.0.0.1:0", so, until_told_to_end, NULL);
+        struct weft_server_stats st = {0};
+        struct weft_stream *c[7];
+        char at[80], line[64];
+        (void)snprintf(at, sizeof at, "tcp://127.0.0.1:%d", s.port);
+        for (int n = 0; n < 7; n++) { /* three hosts, and a third connection of the first */
+            static const char *const hosts[] = {"203.0.113.1", "203.0.113.2", "203.0.113.3"};
+            struct weft_address from;
+            struct weft_dial_options o = {.send_proxy = 1 + n % 2, .proxy_from = &from};
+            CHECK_EQ(weft_address_ip(&from, hosts[n % 3], 1234), 0);
+            CHECK_EQ(weft_dial(&c[n], at, &o, SOON), 0);
+            ssize_t got = weft_read_until(c[n], line, sizeof line, '\n', SOON);
+            CHECK(n < 6 ? got > 0 : got <= 0);
+        }
+        weft_server_stats_mt(s.server, &st);
+        CHECK_EQ(st.refused, 1);
+        CHECK_EQ(st.failed, 0);
+        for (int n = 0; n < 7; n++)
+            weft_abort(&c[n]);
+        CHECK_EQ(weft_group_close(&s.g), 0);
+    }
 }
 
 /* haproxy before our server, with each version, and our client before haproxy. */
@@ -282,7 +394,9 @@ static void behind_haproxy(void)
     CHECK_EQ(weft_group_close(&s.g), 0);
 }
 
-static void (*const all[])(void) = {socks, http, options, sends_headers, behind_haproxy};
+static void (*const all[])(void) = {socks,         http,          options,
+                                    sends_headers, told_for_good, counts_whom_the_proxy_tells,
+                                    behind_haproxy};
 
 static int in_a_task(void *arg)
 {

@@ -59,7 +59,8 @@ struct weft_server_options {
     int64_t handshake_ms;   /* a handshake that takes longer fails; 0: as the context says */
     /* Proxies before this server, as "10.0.0.0/8, ::1" or "*": what they connect begins with a
      * PROXY header (haproxy's PROXY protocol, 1 or 2), and weft_stream_peer then says what it
-     * tells. Others are served as they come. Not with WEFT_PROTOCOLS. */
+     * tells, in whichever model the connection goes on. max_per_peer counts whom it tells of.
+     * Others are served as they come. */
     const char *proxy_from;
     int max_handshakes; /* under way at once, others wait; 0: as many as connections */
     int handshake_rate; /* begun in a second, others wait; 0: no limit */

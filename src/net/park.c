@@ -33,8 +33,6 @@ int weft__park(struct weft_stream **ret, const struct weft__parking *p, void *us
     struct weft__transport *t = NULL;
     if (c == NULL || c->worker == NULL || s->loop == NULL)
         return -EOPNOTSUPP;
-    if (c->told.len > 0)
-        return -EOPNOTSUPP; /* what a proxy has told would be lost */
     if (s->error < 0 || s->end || weft__in_left(s) > 0)
         return -EBUSY;
     struct weft__worker *w = c->worker;
@@ -56,8 +54,10 @@ int weft__unpark(struct weft_stream *ts, size_t unread, uint32_t carried)
 {
     struct weft__transport *t = weft__transport_of(ts);
     struct weft__worker *w = t->s.worker;
-    struct weft__conn c = {
-        .worker = w, .peer = t->extra != NULL ? t->extra->peer : NULL, .carried = carried};
+    struct weft__conn c = {.worker = w,
+                           .peer = t->extra != NULL ? t->extra->peer : NULL,
+                           .told = weft__transport_told(t),
+                           .carried = carried};
     int err = weft__transport_split(t, unread, &c.split);
     if (err < 0)
         return err;

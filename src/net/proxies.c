@@ -97,7 +97,7 @@ static size_t bytes_of(const struct weft_address *a, uint8_t b[16])
     return 4;
 }
 
-static bool trusted(const struct weft__proxies *p, const struct weft_address *peer)
+bool weft__proxies_trust(const struct weft__proxies *p, const struct weft_address *peer)
 {
     uint8_t a[16], b[16];
     size_t n = bytes_of(peer, a);
@@ -117,7 +117,7 @@ int weft__proxies_meet(const struct weft__proxies *p, struct weft__conn *c, weft
     struct weft__pp pp;
     const void *data;
     size_t need = 1;
-    if (weft_stream_peer(c->stream, &peer) < 0 || !trusted(p, &peer))
+    if (weft_stream_peer(c->stream, &peer) < 0 || !weft__proxies_trust(p, &peer))
         return 0;
     for (;;) {
         ssize_t n = weft_peek_min(c->stream, &data, need, d);

@@ -67,8 +67,18 @@ bool weft__server_admit(struct weft_server *s, int fd, struct weft__peer **peer)
         return true;
     if (weft__socket_peer(fd, &a) < 0)
         return false; /* gone already */
+    if (s->proxies != NULL && weft__proxies_trust(s->proxies, &a))
+        return true;
+    return weft__server_admit_told(s, &a, peer);
+}
+
+bool weft__server_admit_told(struct weft_server *s, const struct weft_address *a,
+                             struct weft__peer **peer)
+{
+    if (s->peers == NULL || (a->sa.ss_family != AF_INET && a->sa.ss_family != AF_INET6))
+        return true;
     pthread_mutex_lock(&s->lock);
-    struct weft__peer *p = find_peer(s, &a);
+    struct weft__peer *p = find_peer(s, a);
     bool admit = p != NULL && p->count < (size_t)s->options.max_per_peer;
     if (admit) {
         p->count++;
@@ -355,8 +365,6 @@ int weft__server_open(struct weft_server **ret, struct weft_group *g, const stru
     pthread_mutex_init(&s->lock, NULL);
     defaults(s, o);
     err = o->proxy_from != NULL ? weft__proxies_open(&s->proxies, o->proxy_from) : 0;
-    if (err == 0 && s->proxies != NULL && o->model == WEFT_PROTOCOLS)
-        err = weft__fail(-EOPNOTSUPP, "proxy_from is for tasks and threads");
     s->options.proxy_from = NULL; /* the caller's text; read */
     if (err == 0)
         err = make_workers(s);

@@ -188,8 +188,12 @@ int weft__server_open(struct weft_server **ret, struct weft_group *g, const stru
 
 /* A worker is done with the server. */
 void weft__server_worker_gone(struct weft__worker *w);
-/* Looks up and counts the peer of fd. False: it has too many connections already. */
+/* Looks up and counts the peer of fd, but for a trusted proxy, whose connections are counted as
+ * those of whom it tells of. False: it has too many connections already. */
 bool weft__server_admit(struct weft_server *s, int fd, struct weft__peer **peer);
+/* The same of an address that was told. */
+bool weft__server_admit_told(struct weft_server *s, const struct weft_address *a,
+                             struct weft__peer **peer);
 void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
 
 /* --- proxies.c: PROXY headers ------------------------------------------------------------------
@@ -197,6 +201,7 @@ void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
 
 /* Reads "10.0.0.0/8, ::1" or "*". -EINVAL, -ENOMEM. */
 int weft__proxies_open(struct weft__proxies **ret, const char *text);
+bool weft__proxies_trust(const struct weft__proxies *p, const struct weft_address *peer);
 /* Takes the header off a connection of one of them; waits. */
 int weft__proxies_meet(const struct weft__proxies *p, struct weft__conn *c, weft_deadline d);
 

@@ -102,8 +102,13 @@ ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place
 
 int weft_stream_peer(const struct weft_stream *s, struct weft_address *ret)
 {
-    if (s->proto == NULL && s->conn != NULL && s->conn->told.len > 0) {
-        *ret = s->conn->told;
+    struct weft_address told = {0};
+    if (s->proto != NULL)
+        told = weft__transport_told(s->proto);
+    else if (s->conn != NULL)
+        told = s->conn->told;
+    if (told.len > 0) {
+        *ret = told;
         return 0;
     }
     return s->cls->address(s, true, ret);

@@ -160,7 +160,7 @@ static void transport_free(struct weft__transport *t, bool abrupt)
     if (t->s.secured)
         weft__transport_secure_free(t, abrupt);
     weft__stream_fini(&t->s, abrupt);
-    weft__free(t->extra);
+    weft__transport_extra_free(t);
     weft__free(t);
 }
 

@@ -28,6 +28,7 @@ struct weft__transport_extra {
     void *arg;
     struct weft_stream *filter; /* of a secured connection: what its bytes go through */
     struct weft__shake *shake;  /* while it shakes hands, else NULL */
+    struct weft_address *told;  /* by a PROXY header; NULL: nothing */
     char *why;                  /* what weft_error_detail will say in `lost` */
     bool waiting;               /* the producer said that it will resume by itself */
     bool all_sent;              /* a secured one's good-bye is all that the peer may miss */
@@ -74,6 +75,9 @@ static inline void weft__transport_leave(struct weft__transport *t, struct weft_
 
 /* Made when first asked for; NULL: no memory. */
 struct weft__transport_extra *weft__transport_extra(struct weft__transport *t);
+void weft__transport_extra_free(struct weft__transport *t);
+/* What a PROXY header told of the peer; len 0: nothing. */
+struct weft_address weft__transport_told(const struct weft__transport *t);
 /* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
 void weft__transport_progress(struct weft_stream *s);
 void weft__transport_op_done(struct weft__op *op);

@@ -67,8 +67,15 @@ static struct weft__transport *transport_new(struct weft__factory_ref *ref)
 static void transport_discard(struct weft__transport *t, struct weft__factory_ref *ref)
 {
     weft__factory_unref(ref);
-    weft__free(t->extra);
+    weft__transport_extra_free(t);
     weft__free(t);
+}
+
+void weft__transport_extra_free(struct weft__transport *t)
+{
+    if (t->extra != NULL)
+        weft__free(t->extra->told);
+    weft__free(t->extra);
 }
 
 struct weft__transport_extra *weft__transport_extra(struct weft__transport *t)
@@ -76,6 +83,31 @@ struct weft__transport_extra *weft__transport_extra(struct weft__transport *t)
     if (t->extra == NULL)
         t->extra = weft__calloc(1, sizeof *t->extra);
     return t->extra;
+}
+
+struct weft_address weft__transport_told(const struct weft__transport *t)
+{
+    return t->extra != NULL && t->extra->told != NULL ? *t->extra->told : (struct weft_address){0};
+}
+
+/* What a connection that comes from a task has beside its stream. */
+static int bring_along(struct weft__transport *t, const struct weft_stream *s, bool secured,
+                       struct weft__peer *peer)
+{
+    const struct weft_address *told =
+        s->conn != NULL && s->conn->told.len > 0 ? &s->conn->told : NULL;
+    if (!secured && peer == NULL && told == NULL)
+        return 0;
+    if (weft__transport_extra(t) == NULL)
+        return -ENOMEM;
+    t->extra->peer = peer;
+    if (told == NULL)
+        return 0;
+    t->extra->told = weft__alloc(sizeof *told);
+    if (t->extra->told == NULL)
+        return -ENOMEM;
+    *t->extra->told = *told;
+    return 0;
 }
 
 int weft__transport_new(struct weft__transport **ret, struct weft_group *g,
@@ -140,8 +172,7 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     struct weft__transport *t = transport_new(ref);
     if (t == NULL)
         return -ENOMEM;
-    bool extra = s != lower || peer != NULL;
-    int err = extra && weft__transport_extra(t) == NULL ? -ENOMEM : 0;
+    int err = bring_along(t, s, s != lower, peer);
     if (err == 0)
         err = weft__group_enter(g, &t->member, &weft__transport_class);
     if (err < 0) {
@@ -166,8 +197,6 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     t->s.reason = 0;
     t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
-    if (peer != NULL)
-        t->extra->peer = peer;
     if (s != lower)
         weft__transport_adopt(t, s);
     weft__free(lower);
@@ -199,6 +228,7 @@ int weft_protocol_attach(struct weft_group *g, struct weft_stream **s, const str
  */
 struct detached {
     struct weft__split split;
+    struct weft_address told;
     int (*handler)(struct weft_stream *s, void *arg);
     void *arg;
 };
@@ -320,7 +350,7 @@ static int detached_main(void *arg)
 {
     struct detached *d = arg;
     weft__transport_take_over(&d->split);
-    struct weft__conn c = {.stream = d->split.stream};
+    struct weft__conn c = {.stream = d->split.stream, .told = d->told};
     c.stream->conn = &c; /* so that the handler may close or give the stream away */
     int err = d->handler(c.stream, d->arg);
     if (c.stream == NULL)
@@ -391,7 +421,7 @@ int weft_protocol_detach(struct weft_group *g, struct weft_stream *ts, size_t un
                          int (*handler)(struct weft_stream *s, void *arg), void *arg)
 {
     struct weft__transport *t = weft__transport_of(ts);
-    struct detached d = {.handler = handler, .arg = arg};
+    struct detached d = {.told = weft__transport_told(t), .handler = handler, .arg = arg};
     int err = weft__transport_split(t, unread, &d.split);
     if (err < 0)
         return err;

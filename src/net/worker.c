@@ -111,15 +111,43 @@ static int shake_hands(struct weft__conn *c, weft_deadline d)
     return err;
 }
 
+#define REFUSED 1 /* by max_per_peer, once the proxy has told whose connection it is */
+
 /* What comes before the handler, on the connection's own time. */
 static int prologue(struct weft__conn *c)
 {
-    const struct weft_server *s = c->worker->server;
+    struct weft_server *s = c->worker->server;
     if (WEFT__LIKELY(s->tls == NULL && s->proxies == NULL))
         return 0;
     weft_deadline d = weft_after_ms(s->options.handshake_ms);
     int err = s->proxies != NULL ? weft__proxies_meet(s->proxies, c, d) : 0;
+    if (err == 0 && c->told.len > 0 && !weft__server_admit_told(s, &c->told, &c->peer)) {
+        atomic_fetch_add(&s->refused, 1);
+        return REFUSED;
+    }
     return err == 0 && s->tls != NULL ? shake_hands(c, d) : err;
+}
+
+/* A connection of WEFT_PROTOCOLS had a task for what comes before its callbacks. */
+static int go_over_to_callbacks(struct weft__conn *c)
+{
+    struct weft__worker *w = c->worker;
+    struct weft__transport *t = NULL;
+    int err = weft__transport_attach(&t, &c->stream, &w->conns, w->factory, w, c->peer);
+    if (err < 0)
+        return err;
+    c->parked = true;
+    t->s.counters = &w->counters;
+    weft__transport_later(t);
+    return 0;
+}
+
+static int converse(struct weft__conn *c)
+{
+    struct weft_server *s = c->worker->server;
+    if (s->options.model == WEFT_PROTOCOLS)
+        return go_over_to_callbacks(c);
+    return s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
 }
 
 void weft__conn_serve(struct weft__conn *c)
@@ -129,7 +157,7 @@ void weft__conn_serve(struct weft__conn *c)
     int err = c->split.stream == NULL ? prologue(c) : 0;
     bool begun = err == 0, timed_out = !begun && err == -ETIMEDOUT;
     if (begun)
-        err = s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
+        err = converse(c);
     if (c->parked)
         return;
     if (c->stream != NULL) {
@@ -138,7 +166,10 @@ void weft__conn_serve(struct weft__conn *c)
             address = weft__stream_peer_or_none(c->stream);
         /* The peer's reset needs no answer, and the alert of a handshake is not to be overtaken by
          * one of ours. */
-        if (err == -ECONNRESET || (!begun && !timed_out)) {
+        if (err == REFUSED) {
+            weft__stream_end(&c->stream, true);
+            err = 0;
+        } else if (err == -ECONNRESET || (!begun && !timed_out)) {
             weft__out_last_try(c->stream);
             weft__stream_end(&c->stream, false);
         } else if (err < 0) {
@@ -225,7 +256,8 @@ static int start_connection(struct weft__worker *w, int fd)
     }
     atomic_fetch_add(&w->live, 1);
     atomic_fetch_add(&s->live, 1);
-    int err = s->options.model != WEFT_PROTOCOLS ? start_task(w, fd, peer)
+    bool task = s->options.model != WEFT_PROTOCOLS || s->proxies != NULL;
+    int err = task ? start_task(w, fd, peer)
               : s->tls != NULL
                   ? start_secured(w, fd, peer)
                   : weft__transport_open(&w->conns, w->factory, fd, s->family, w, peer, true);
