@@ -51,7 +51,7 @@ static void shake_free(struct weft__transport *t)
         return;
     bool left = true;
     weft__loop_alarm_del(t->s.loop, &h->alarm);
-    if (h->of != NULL && !h->counted)
+    if (h->of != NULL) /* also where it has begun: it may have been told besides */
         left = weft__handshakes_leave(h->of, &h->line);
     if (h->counted)
         weft__handshakes_end(h->of);
