@@ -6,6 +6,8 @@
 #include "dns_kit.h"
 
 #include <weft/listener.h>
+#include <weft/server.h>
+#include <weft/udp.h>
 
 /* Only dual.test has a server on one of its addresses; the port is of nobody on the others. */
 static const char *const records[] = {
@@ -294,10 +296,61 @@ static int serving_names(void *arg)
     return 0;
 }
 
+static int one_byte(struct weft_stream *s, void *arg)
+{
+    (void)arg;
+    return weft_write(s, "x", 1, DNS_SOON);
+}
+
+/* A server's own name is looked up, and so is a UDP peer's; with what a UDP socket cannot have. */
+static int serving_and_datagrams_by_name(void *arg)
+{
+    struct weft_group *g = kit_group();
+    struct weft_server *server = NULL;
+    struct weft_udp *here = NULL, *there = NULL;
+    struct weft_address a;
+    char at[WEFT_ENDPOINT_MAX], text[WEFT_ENDPOINT_MAX], c;
+    struct weft_endpoint e;
+    (void)arg;
+    wild_use(NULL);
+    CHECK_EQ(weft_server_open(&server, g, "tcp://sixless-near.test:0", NULL, one_byte, NULL, NULL),
+             0);
+    CHECK(weft_server_endpoint(server, at, sizeof at) > 0);
+    CHECK(strncmp(at, "tcp://127.0.0.1:", 16) == 0);
+    CHECK_EQ(weft_endpoint_parse(&e, at), 0);
+    arrives("127.0.0.1", e.port, "127.0.0.1", NULL);
+    CHECK_EQ(weft_server_open(&server, g, "tcp://nx.test:0", NULL, one_byte, NULL, NULL),
+             WEFT_ENAME);
+    CHECK_EQ(weft_group_close(&g), 0);
+
+    CHECK_EQ(weft_udp_open(&here, "udp://127.0.0.1:0", NULL), 0);
+    CHECK_EQ(weft_udp_local(here, &a), 0);
+    (void)snprintf(at, sizeof at, "udp://dual-near.test:%d?family=4", weft_address_port(&a));
+    CHECK_EQ(weft_udp_dial(&there, at, NULL), 0);
+    for (int err = -ETIMEDOUT; err == -ETIMEDOUT;
+         err = (int)weft_udp_recv(here, &c, 1, NULL, weft_after_s(1)))
+        CHECK_EQ(weft_udp_send(there, "x", 1, NULL, DNS_SOON), 0);
+    weft_udp_close(&there);
+    weft_udp_close(&here);
+    (void)snprintf(at, sizeof at, "udp://fourless-near.test:%d", weft_address_port(&a));
+    CHECK_EQ(weft_udp_dial(&there, at, NULL), 0);
+    CHECK_EQ(weft_udp_local(there, &a), 0);
+    dns_print(text, sizeof text, &a);
+    CHECK(strncmp(text, "[::1]:", 6) == 0);
+    weft_udp_close(&there);
+    CHECK_EQ(weft_udp_dial(&there, "udp://127.0.0.1:9?keepalive=3", NULL), WEFT_EENDPOINT);
+    CHECK_EQ(weft_udp_dial(&there, "udp://127.0.0.1:9?family=6", NULL), -EINVAL);
+    CHECK_EQ(weft_udp_open(&there, "udp://127.0.0.1:0?family=4", NULL), WEFT_EENDPOINT);
+    CHECK_EQ(weft_udp_dial(&there, "udp://nx.test:9", NULL), WEFT_ENAME);
+    CHECK(there == NULL);
+    return 0;
+}
+
 DNS_ON_THREAD(finds_hosts)
 DNS_ON_THREAD(silent_server)
 DNS_ON_THREAD(is_canceled)
 DNS_ON_THREAD(serving_names)
+DNS_ON_THREAD(serving_and_datagrams_by_name)
 DNS_ON_THREAD(dead_family)
 DNS_ON_THREAD(half_an_answer)
 DNS_ON_THREAD(race_is_canceled)
@@ -312,6 +365,8 @@ static const struct kit_case cases[] = {
     ON_THREAD(is_canceled_thread),
     IN_TASK(serving_names),
     ON_THREAD(serving_names_thread),
+    IN_TASK(serving_and_datagrams_by_name),
+    ON_THREAD(serving_and_datagrams_by_name_thread),
     IN_TASK(dead_family),
     ON_THREAD(dead_family_thread),
     IN_TASK(half_an_answer),

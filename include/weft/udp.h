@@ -19,12 +19,19 @@ struct weft_udp_options {
     int send_buffer;    /* bytes, SO_SNDBUF; 0: the system's */
     bool segment; /* join equal datagrams to one peer by UDP_SEGMENT and UDP_GRO where the kernel
                      can */
+    int64_t resolve_ms; /* weft_udp_dial: how long a name is looked up at most; 0: 10,000 */
 };
 
 /* Bound to an endpoint (udp://127.0.0.1:0 for any port). Errors as weft_listen. */
 WEFT_API WEFT_MUST_CHECK int weft_udp_open(struct weft_udp **ret, const char *endpoint,
                                            const struct weft_udp_options *o);
-/* Connected to a peer: only its datagrams arrive, and its refusals are reported. */
+/*
+ * Connected to a peer: only its datagrams arrive, and its refusals are reported. A name is looked
+ * up (dns.h; the endpoint's option family=4|6 says which addresses), which waits and is a
+ * cancellation point, and the first of its addresses that there is a way to is taken; numbers and
+ * localhost, which is 127.0.0.1, do not wait. Errors as weft_listen and, of a name, weft_resolve;
+ * WEFT_EENDPOINT for options that a UDP socket cannot have.
+ */
 WEFT_API WEFT_MUST_CHECK int weft_udp_dial(struct weft_udp **ret, const char *endpoint,
                                            const struct weft_udp_options *o);
 

@@ -55,4 +55,13 @@ static inline const struct weft_endpoint *weft__plan_hop(const struct weft__plan
  * there are none of them. */
 int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e);
 
+/* How long a name is looked up where nobody says it. */
+#define WEFT__RESOLVE_MS 10000
+
+struct weft_addresses;
+/* The addresses of a host that is a name, within ms (0: WEFT__RESOLVE_MS); waits then. For numbers,
+ * localhost and in a simulation e has the address, and *ret stays NULL. Errors as weft_resolve. */
+int weft__resolve_here(struct weft_endpoint *e, int family, int64_t ms,
+                       struct weft_addresses **ret);
+
 #endif

@@ -3,9 +3,12 @@
  * Serving at an endpoint string: what it says is read here, and contexts are made, before floor 3
  * listens.
  *
- * Floor 4. Invariant: nothing here waits but for the disk that certificates are on.
+ * Floor 4. Invariant: nothing here waits but for the disk that certificates are on, and for the
+ * addresses of a host that is a name.
  */
 #include <errno.h>
+
+#include <weft/dns.h>
 
 #include "dial/dial.h"
 #include "net/address.h"
@@ -20,7 +23,15 @@ static int read_endpoint(struct weft_endpoint *ret, const char *endpoint)
         err = weft__query_only(ret, WEFT__QUERY_SERVE);
     if (err == 0 && ret->kind == WEFT_ENDPOINT_UDP)
         err = weft__fail(-EINVAL, "%s: servers accept streams; use weft_udp_open", endpoint);
-    return err < 0 ? err : weft__endpoint_here(ret);
+    struct weft_addresses *all = NULL;
+    if (err == 0)
+        err = weft__resolve_here(ret, 0, 0, &all);
+    if (err == 0 && all != NULL) {
+        ret->address = all->at[0];
+        ret->host[0] = '\0';
+    }
+    weft_addresses_free(&all);
+    return err;
 }
 
 /* The context, counted for the caller; NULL for a plain server. */

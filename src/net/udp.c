@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "net/address.h"
+#include "net/query.h"
 #include "net/stream.h"
 #include "sys/call.h"
 #include "sys/sim/world.h"
@@ -75,34 +76,21 @@ static int socket_for(struct weft_endpoint *e, const struct weft_udp_options *o,
     return fd;
 }
 
-static int open_socket(struct weft_udp **ret, const char *endpoint,
-                       const struct weft_udp_options *o, bool dial)
+int weft__udp_open(struct weft_udp **ret, const struct weft_endpoint *e, const char *endpoint,
+                   const struct weft_udp_options *o, bool dial)
 {
-    static const struct weft_udp_options defaults;
-    struct weft_endpoint e;
-    int err = weft_endpoint_parse(&e, endpoint);
-    if (err < 0)
-        return err;
-    if (e.kind != WEFT_ENDPOINT_UDP)
-        return weft__fail(WEFT_EENDPOINT, "%s is not a udp:// endpoint", endpoint);
-    err = weft__endpoint_here(&e);
-    if (err < 0)
-        return err;
-    if (dial && weft_address_port(&e.address) == 0)
-        return weft__fail(WEFT_EENDPOINT, "%s: port 0 cannot be sent to", endpoint);
-    if (o == NULL)
-        o = &defaults;
+    int err;
     struct weft_udp *u = weft__calloc(1, sizeof *u);
     if (u == NULL)
         return -ENOMEM;
-    u->at = e;
+    u->at = *e;
     u->loop = weft_loop_current();
     u->fd = socket_for(&u->at, o, dial);
-    if ((u->fd == -EAFNOSUPPORT || u->fd == -EADDRNOTAVAIL) && e.any) {
+    if ((u->fd == -EAFNOSUPPORT || u->fd == -EADDRNOTAVAIL) && e->any) {
         /* A machine without IPv6. */
-        u->at = e;
+        u->at = *e;
         err = weft_address_ip(&u->at.address, dial ? "127.0.0.1" : "0.0.0.0",
-                              weft_address_port(&e.address));
+                              weft_address_port(&e->address));
         u->fd = err < 0 ? err : socket_for(&u->at, o, dial);
     }
     if (u->fd < 0) {
@@ -121,12 +109,16 @@ static int open_socket(struct weft_udp **ret, const char *endpoint,
 
 int weft_udp_open(struct weft_udp **ret, const char *endpoint, const struct weft_udp_options *o)
 {
-    return open_socket(ret, endpoint, o, false);
-}
-
-int weft_udp_dial(struct weft_udp **ret, const char *endpoint, const struct weft_udp_options *o)
-{
-    return open_socket(ret, endpoint, o, true);
+    static const struct weft_udp_options none;
+    struct weft_endpoint e;
+    int err = weft_endpoint_parse(&e, endpoint);
+    if (err == 0 && e.kind != WEFT_ENDPOINT_UDP)
+        err = weft__fail(WEFT_EENDPOINT, "%s is not a udp:// endpoint", endpoint);
+    if (err == 0)
+        err = weft__query_only(&e, WEFT__QUERY_SERVE);
+    if (err == 0)
+        err = weft__endpoint_here(&e);
+    return err < 0 ? err : weft__udp_open(ret, &e, endpoint, o != NULL ? o : &none, false);
 }
 
 static void udp_free(struct weft_udp *u)

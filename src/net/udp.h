@@ -29,6 +29,10 @@ struct weft_udp {
     bool closed;   /* while someone was inside */
 };
 
+/* What weft_udp_open and weft_udp_dial do once there is an address; endpoint: for the detail. */
+int weft__udp_open(struct weft_udp **ret, const struct weft_endpoint *e, const char *endpoint,
+                   const struct weft_udp_options *o, bool dial);
+
 /* Takes the place of the receiver or sender: -EBUSY, WEFT_ECLOSED, WEFT_ETHREAD, -EDEADLK,
  * -ECANCELED. */
 int weft__udp_enter(struct weft_udp *u, struct weft__flow **place);
