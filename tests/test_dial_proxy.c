@@ -319,7 +319,7 @@ static void told_for_good(void)
 {
     struct weft_address from;
     char line[128];
-    struct weft_dial_options o = {.tls = client, .send_proxy = 2, .proxy_from = &from};
+    struct weft_dial_options o = {.send_proxy = 2, .proxy_from = &from};
     CHECK_EQ(weft_address_ip(&from, "203.0.113.9", 1234), 0);
     if (weft_loop_current() == NULL)
         return;
@@ -330,6 +330,7 @@ static void told_for_good(void)
         if (i >= 2) {
             so.cert = tls_kit_file("server.pem");
             so.key = tls_kit_file("server.key");
+            o.tls = client;
         }
         others = kit_group();
         struct served s = serve_with(i < 2 ? "tcp://127.0.0.1:0" : "tls://127.0.0.1:0", so,
