@@ -77,6 +77,13 @@ WEFT_API WEFT_MUST_CHECK int weft_http_route_with(struct weft_http_app *app, con
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_use(struct weft_http_app *app, const char *prefix,
                                            weft_http_handler middleware, void *arg);
+struct weft_http_use_options {
+    bool at_once; /* it never waits, as of a route: without this, the requests that it is called
+                     for are answered in tasks */
+};
+WEFT_API WEFT_MUST_CHECK int weft_http_use_with(struct weft_http_app *app, const char *prefix,
+                                                const struct weft_http_use_options *o,
+                                                weft_http_handler middleware, void *arg);
 WEFT_API WEFT_MUST_CHECK int weft_http_next(struct weft_http_request *q,
                                             struct weft_http_response *r);
 

@@ -58,6 +58,13 @@ int weft_http_route(struct weft_http_app *app, const char *pattern, weft_http_ha
 int weft_http_use(struct weft_http_app *app, const char *prefix, weft_http_handler middleware,
                   void *arg)
 {
+    return weft_http_use_with(app, prefix, NULL, middleware, arg);
+}
+
+int weft_http_use_with(struct weft_http_app *app, const char *prefix,
+                       const struct weft_http_use_options *o, weft_http_handler middleware,
+                       void *arg)
+{
     int err = check_open(app);
     if (err < 0)
         return err;
@@ -75,6 +82,8 @@ int weft_http_use(struct weft_http_app *app, const char *prefix, weft_http_handl
         m->prefix_len--;
     m->fn = middleware;
     m->arg = arg;
+    m->at_once = o != NULL && o->at_once;
+    app->n_waiting += !m->at_once;
     app->n_middleware++;
     return 0;
 }

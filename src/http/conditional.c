@@ -7,14 +7,10 @@
 #include "net/stream.h"
 #include "wire/http_field.h"
 
-#define CONDITIONS                                                                                 \
-    (UINT64_C(1) << WEFT__HN_IF_MATCH | UINT64_C(1) << WEFT__HN_IF_NONE_MATCH |                    \
-     UINT64_C(1) << WEFT__HN_IF_MODIFIED_SINCE | UINT64_C(1) << WEFT__HN_IF_UNMODIFIED_SINCE)
-
 int weft__http_conditions(struct weft__http_exchange *x, bool exists)
 {
     const struct weft_http_request *q = &x->q;
-    if ((q->head.seen & CONDITIONS) == 0)
+    if ((q->head.seen & WEFT__HTTP_CONDITIONS) == 0)
         return 0;
     int64_t now = weft__http_wall_s(x->site, x->stream->loop);
     struct weft__http_conditions c = {

@@ -63,10 +63,17 @@ bool weft__http_route_request(struct weft__http_exchange *x)
             return true; /* OPTIONS * and CONNECT have no path */
         path = weft__slice_text("/");
     }
-    if (weft__http_path_split(&q->path, path, &x->arena) < 0)
-        return false;
-    weft__router_match(&x->site->conf->app->router, &q->path, (enum weft_http_method)q->head.method,
-                       weft__http_slice(q->base, q->head.method_name), &q->match);
+    const struct weft__router *router = &x->site->conf->app->router;
+    enum weft_http_method method = (enum weft_http_method)q->head.method;
+    struct weft__slice method_name = weft__http_slice(q->base, q->head.method_name);
+    if (q->head.path.len > 0 &&
+        weft__router_match_literal(router, path, method, method_name, &q->match)) {
+        q->path.n = 0; /* nobody asks for its parts */
+    } else {
+        if (weft__http_path_split(&q->path, path, &x->arena) < 0)
+            return false;
+        weft__router_match(router, &q->path, method, method_name, &q->match);
+    }
     const struct weft__route *route = q->match.route;
     if (route != NULL && route->options.body_max > 0)
         x->body_max = route->options.body_max;
@@ -128,6 +135,18 @@ static bool covers(const struct weft__http_middleware *m, struct weft_http_reque
     const char *path = weft_http_path(q);
     return path != NULL && strncmp(path, m->prefix, m->prefix_len) == 0 &&
            (path[m->prefix_len] == '\0' || path[m->prefix_len] == '/');
+}
+
+bool weft__http_is_at_once(struct weft__http_exchange *x)
+{
+    const struct weft__route *route = x->q.match.route;
+    const struct weft_http_app *app = x->site->conf->app;
+    if (route == NULL || !route->options.at_once)
+        return false;
+    for (size_t i = 0; app->n_waiting > 0 && i < app->n_middleware; i++)
+        if (!app->middleware[i].at_once && covers(&app->middleware[i], &x->q))
+            return false;
+    return true;
 }
 
 int weft_http_next(struct weft_http_request *q, struct weft_http_response *r)

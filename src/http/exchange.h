@@ -131,6 +131,8 @@ void weft__http_exchange_done(struct weft__http_exchange *x);
 int weft__http_dispatch(struct weft__http_exchange *x);
 /* Routing alone: false when the path is one that is answered with 400. */
 bool weft__http_route_request(struct weft__http_exchange *x);
+/* Whether nothing that a routed request runs into may wait: its route and the middleware above. */
+bool weft__http_is_at_once(struct weft__http_exchange *x);
 /* Answers with an error page for a request that no handler sees. */
 int weft__http_refuse(struct weft__http_exchange *x, int status, const char *why);
 /* Counts and logs a request that is over. */
@@ -140,12 +142,21 @@ void weft__http_account(struct weft__http_exchange *x);
 struct weft_http_field *weft__http_response_field(const struct weft_http_response *r,
                                                   const char *name);
 /* Sets a field whose value need not be checked or copied: a literal, or in the arena. */
-int weft__http_set_known(struct weft_http_response *r, const char *name, const char *value,
-                         size_t len);
+int weft__http_set_field(struct weft_http_response *r, const char *name, size_t name_len,
+                         const char *value, size_t len);
+static inline int weft__http_set_known(struct weft_http_response *r, const char *name,
+                                       const char *value, size_t len)
+{
+    return weft__http_set_field(r, name, strlen(name), value, len); /* mostly of a literal */
+}
 /* As weft_http_send: conditions, compression and all; status is r's. */
 int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_t len);
 /* The class has switched the connection over. */
 void weft__http_upgraded(struct weft__http_exchange *x);
+/* The fields by which a request has conditions, as bits of its head's `seen`. */
+#define WEFT__HTTP_CONDITIONS                                                                      \
+    (UINT64_C(1) << WEFT__HN_IF_MATCH | UINT64_C(1) << WEFT__HN_IF_NONE_MATCH |                    \
+     UINT64_C(1) << WEFT__HN_IF_MODIFIED_SINCE | UINT64_C(1) << WEFT__HN_IF_UNMODIFIED_SINCE)
 /* Whether the conditions of the request are answered by the validators that were set, or by
  * these: 0: go on, else 304 or 412 (conditional.c). */
 int weft__http_conditions(struct weft__http_exchange *x, bool exists);

@@ -2,8 +2,9 @@
 /*
  * Sends a file: validators, conditions, ranges (RFC 9110 sections 8.8, 13, 14).
  *
- * Floor 5. The file is read where it lies in the page cache; one that is not there yet holds up the
- * loop while the disk brings it.
+ * Floor 5. The file is read where it lies in the page cache. What is not there is brought by the
+ * work pool: a small file as a whole, of a large one the beginning, from where the kernel reads
+ * ahead of what is sent; a disk that is slower than the client can hold up the loop then.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include "http/site.h"
 #include "http/static.h"
 #include "net/stream.h"
-#include "sys/call_file.h"
 #include "wire/http_field.h"
 
 /* A file up to this is read and leaves together with the head; a larger one by sendfile. */
@@ -95,7 +95,7 @@ static int send_small(struct weft__http_exchange *x, int fd, off_t from, size_t 
         return -ENOMEM;
     size_t got = 0;
     while (got < len) {
-        ssize_t n = weft__call_pread(fd, buf + got, len - got, from + (off_t)got);
+        ssize_t n = weft__http_read_file(x, fd, buf + got, len - got, from + (off_t)got);
         if (n <= 0)
             return n < 0 ? (int)n : WEFT_EEOF;
         got += (size_t)n;
@@ -106,9 +106,12 @@ static int send_small(struct weft__http_exchange *x, int fd, off_t from, size_t 
 
 static int send_span(struct weft__http_exchange *x, int fd, uint64_t from, uint64_t len)
 {
-    if (x->q.head.method == WEFT__HTTP_HEAD || len > SMALL_MAX)
-        return weft_http_send_fd(&x->r, fd, (off_t)from, (size_t)len);
-    return send_small(x, fd, (off_t)from, (size_t)len);
+    if (x->q.head.method != WEFT__HTTP_HEAD && len <= SMALL_MAX)
+        return send_small(x, fd, (off_t)from, (size_t)len);
+    int err = 0;
+    if (x->q.head.method != WEFT__HTTP_HEAD)
+        err = weft__http_read_ahead(x, fd, (off_t)from, (size_t)len);
+    return err < 0 ? err : weft_http_send_fd(&x->r, fd, (off_t)from, (size_t)len);
 }
 
 static int send_range(struct weft__http_exchange *x, const struct weft__http_file *f,

@@ -87,6 +87,8 @@ static int direct_begin(struct weft__http_exchange *x, int64_t length, const voi
     char buf[1024];
     const char *head;
     size_t head_len;
+    if (last && length == (int64_t)len && weft__h1_send_whole(c, data, len))
+        return 0;
     int err = weft__h1_build_head(c, length, buf, sizeof buf, &head, &head_len);
     if (err == 0)
         err = put(c, head, head_len, data, len);
@@ -142,6 +144,7 @@ static struct weft__h1_conn *direct_conn(struct weft__http_site *site, struct we
         if (c == NULL)
             return NULL;
         c->x.cls = &direct_class;
+        weft__h1_head_init(c);
         site->direct = c;
     }
     c->x.stream = t;
@@ -154,18 +157,13 @@ static ssize_t answer_one(struct weft__h1_conn *c, char *data, size_t len)
 {
     struct weft__http_site *site = c->x.site;
     struct weft__http1_head *h = &c->x.q.head;
-    memset(h, 0, sizeof *h);
-    h->fields = c->fields;
-    h->fields_cap = (uint32_t)site->conf->o.fields_max;
-    h->limits = site->conf->limits;
     c->scan = (struct weft__http1_scan){0};
     ssize_t n = weft__http1_parse_request(h, &c->scan, data, len);
     if (n <= 0 || h->body != WEFT__HTTP1_NO_BODY || h->upgrade)
         return 0;
     uint32_t before = c->requests;
     int status = weft__h1_prepare(c, data);
-    const struct weft__route *route = c->x.q.match.route;
-    if (status != 0 || route == NULL || !route->options.at_once) {
+    if (status != 0 || !weft__http_is_at_once(&c->x)) {
         c->requests = before;
         weft__http_exchange_done(&c->x);
         return 0;

@@ -45,18 +45,17 @@ static size_t fields_size(const struct weft_http_field *f, size_t n)
 
 static void write_field(struct weft__writer *w, const struct weft_http_field *f)
 {
-    weft__writer_bytes(w, f->name, f->name_len);
-    weft__writer_bytes(w, ": ", 2);
-    weft__writer_bytes(w, f->value, f->value_len);
-    weft__writer_bytes(w, "\r\n", 2);
+    unsigned char *at = weft__writer_take(w, f->name_len + f->value_len + 4);
+    if (at == NULL)
+        return;
+    memcpy(at, f->name, f->name_len);
+    memcpy(at + f->name_len, ": ", 2);
+    memcpy(at + f->name_len + 2, f->value, f->value_len);
+    memcpy(at + f->name_len + 2 + f->value_len, "\r\n", 2);
 }
 
 static void write_status(struct weft__writer *w, int status)
 {
-    if (WEFT__LIKELY(status == 200)) {
-        weft__writer_bytes(w, "HTTP/1.1 200 OK\r\n", 17);
-        return;
-    }
     weft__writer_bytes(w, "HTTP/1.1 ", 9);
     weft__writer_decimal(w, (uint64_t)status);
     weft__writer_u8(w, ' ');
@@ -75,53 +74,116 @@ static enum weft__http1_body framing(struct weft__h1_conn *c, int64_t length)
     return c->x.version >= 11 ? WEFT__HTTP1_CHUNKED : WEFT__HTTP1_CLOSE;
 }
 
+/* "Content-Length: 20 digits", "Connection: keep-alive", line ends and the empty line. */
+#define FRAMING_MAX 72
+
+static unsigned char *put(unsigned char *at, const char *text, size_t len)
+{
+    memcpy(at, text, len);
+    return at + len;
+}
+
+static unsigned char *put_length(unsigned char *at, uint64_t length)
+{
+    unsigned char digits[20];
+    size_t first = sizeof digits;
+    do {
+        digits[--first] = (unsigned char)('0' + length % 10);
+        length /= 10;
+    } while (length != 0);
+    at = put(at, "Content-Length: ", 16);
+    while (first < sizeof digits)
+        *at++ = digits[first++];
+    return put(at, "\r\n", 2);
+}
+
+/* The lines about body and connection, and the end of the head. */
 static void write_framing(struct weft__h1_conn *c, struct weft__writer *w, int64_t length)
 {
     int status = c->x.r.status;
     bool none = status < 200 || status == 204 || status == 304;
-    if (!none && length >= 0) {
-        weft__writer_bytes(w, "Content-Length: ", 16);
-        weft__writer_decimal(w, (uint64_t)length);
-        weft__writer_bytes(w, "\r\n", 2);
-    } else if (!none && c->x.version >= 11) {
-        weft__writer_bytes(w, "Transfer-Encoding: chunked\r\n", 28);
-    }
-    if (!c->keep)
-        weft__writer_bytes(w, "Connection: close\r\n", 19);
+    unsigned char *begin = weft__writer_take(w, FRAMING_MAX), *at = begin;
+    if (begin == NULL)
+        return;
+    if (!none && length >= 0)
+        at = put_length(at, (uint64_t)length);
+    else if (!none && c->x.version >= 11)
+        at = put(at, "Transfer-Encoding: chunked\r\n", 28);
+    if (WEFT__UNLIKELY(!c->keep))
+        at = put(at, "Connection: close\r\n", 19);
     else if (c->x.version == 10)
-        weft__writer_bytes(w, "Connection: keep-alive\r\n", 24);
+        at = put(at, "Connection: keep-alive\r\n", 24);
+    at = put(at, "\r\n", 2);
+    w->pos -= FRAMING_MAX - (size_t)(at - begin);
+}
+
+/* More than a head takes: status line, stamp, fields, framing. */
+static size_t head_most(const struct weft_http_response *r)
+{
+    return fields_size(r->fields, r->n_fields) + 320;
+}
+
+/* Into at least head_most() bytes; returns the head's length. */
+static size_t build(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap)
+{
+    const struct weft_http_response *r = &c->x.r;
+    char stamp_buf[160];
+    size_t stamp_len;
+    const char *stamp = weft__http_stamp(c->x.site, c->x.stream->loop, stamp_buf, &stamp_len);
+    struct weft__writer w = weft__writer_of(buf, cap);
+    weft__h1_decide_keep(c);
+    enum weft__http1_body kind = framing(c, length);
+    if (kind == WEFT__HTTP1_CLOSE)
+        c->keep = false;
+    if (WEFT__LIKELY(r->status == 200)) { /* its line stands before the stamp */
+        weft__writer_bytes(&w, stamp - WEFT__HTTP_OK_LEN, WEFT__HTTP_OK_LEN + stamp_len);
+    } else {
+        write_status(&w, r->status);
+        weft__writer_bytes(&w, stamp, stamp_len);
+    }
+    for (size_t i = 0; i < r->n_fields; i++)
+        write_field(&w, &r->fields[i]);
+    write_framing(c, &w, length);
+    WEFT__ASSERT(!w.full);
+    weft__h1_out_init(&c->out, c->x.stream, kind, length >= 0 ? (uint64_t)length : 0);
+    return w.pos;
 }
 
 int weft__h1_build_head(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap,
                         const char **head, size_t *head_len)
 {
-    const struct weft_http_response *r = &c->x.r;
-    char stamp_buf[128];
-    size_t stamp_len;
-    const char *stamp = weft__http_stamp(c->x.site, c->x.stream->loop, stamp_buf, &stamp_len);
-    size_t most = fields_size(r->fields, r->n_fields) + 320;
+    size_t most = head_most(&c->x.r);
     if (most > cap) {
         buf = weft__arena_alloc(&c->x.arena, most);
         if (buf == NULL)
             return -ENOMEM;
         cap = most;
     }
-    struct weft__writer w = weft__writer_of(buf, cap);
-    weft__h1_decide_keep(c);
-    enum weft__http1_body kind = framing(c, length);
-    if (kind == WEFT__HTTP1_CLOSE)
-        c->keep = false;
-    write_status(&w, r->status);
-    weft__writer_bytes(&w, stamp, stamp_len);
-    for (size_t i = 0; i < r->n_fields; i++)
-        write_field(&w, &r->fields[i]);
-    write_framing(c, &w, length);
-    weft__writer_bytes(&w, "\r\n", 2);
-    WEFT__ASSERT(!w.full);
-    weft__h1_out_init(&c->out, c->x.stream, kind, length >= 0 ? (uint64_t)length : 0);
+    *head_len = build(c, length, buf, cap);
     *head = buf;
-    *head_len = w.pos;
     return 0;
+}
+
+/* A whole response up to so much is written where it leaves from. */
+#define WHOLE_MAX 4096u
+
+bool weft__h1_send_whole(struct weft__h1_conn *c, const void *data, size_t len)
+{
+    size_t most = head_most(&c->x.r);
+    if (len > WHOLE_MAX || most > WHOLE_MAX)
+        return false;
+    char *room = weft__write_room(c->x.stream, most + len);
+    if (room == NULL)
+        return false;
+    size_t n = build(c, (int64_t)len, room, most);
+    if (c->out.kind == WEFT__HTTP1_LENGTH && len > 0) {
+        memcpy(room + n, data, len);
+        n += len;
+    }
+    c->out.left = 0;
+    c->out.done = true;
+    weft__write_filled(c->x.stream, n);
+    return true;
 }
 
 /* --- The class -------------------------------------------------------------------------------- */
@@ -177,6 +239,8 @@ static int h1_begin(struct weft__http_exchange *x, int64_t length, const void *d
     char buf[1024];
     const char *head;
     size_t head_len;
+    if (last && length == (int64_t)len && weft__h1_send_whole(c, data, len))
+        return 0;
     int err = weft__h1_build_head(c, length, buf, sizeof buf, &head, &head_len);
     if (err == 0)
         err = weft__h1_out_begin(&c->out, head, head_len, data, len, d);

@@ -83,9 +83,7 @@ enum { ENDED = 0, READY = 1, PARKED = 2 };
 /* Who asked for what is answered without a task mostly does so again. */
 static bool was_at_once(const struct weft__h1_conn *c)
 {
-    const struct weft__route *route = c->x.q.match.route;
-    return c->x.site->conf->at_once && route != NULL && route->options.at_once &&
-           !weft_stream_draining(c->x.stream);
+    return c->at_once && !weft_stream_draining(c->x.stream);
 }
 
 /* Waits for the first byte of a request, in slices: the task may be given back, or the server may
@@ -141,16 +139,22 @@ static int refuse_head(struct weft__h1_conn *c, int status, const char *why)
     return refuse(c, status, why);
 }
 
+void weft__h1_head_init(struct weft__h1_conn *c)
+{
+    const struct weft__http_conf *conf = c->x.site->conf;
+    struct weft__http1_head *h = &c->x.q.head;
+    h->fields = c->fields;
+    h->fields_cap = (uint32_t)conf->o.fields_max;
+    h->limits = conf->limits;
+}
+
 /* Reads a head: 1 when there is one, 0 when the connection has ended or was refused, < 0. */
 static int read_head(struct weft__h1_conn *c, char **base)
 {
     const struct weft__http_conf *conf = c->x.site->conf;
     struct weft__http1_head *h = &c->x.q.head;
     const char *data;
-    memset(h, 0, sizeof *h);
-    h->fields = c->fields;
-    h->fields_cap = (uint32_t)conf->o.fields_max;
-    h->limits = conf->limits;
+    weft__h1_head_init(c); /* a refused one has lost it */
     c->scan = (struct weft__http1_scan){0};
     ssize_t n = weft__h1_read_request(c->x.stream, h, &c->scan, &data,
                                       after(c->x.stream, conf->o.header_ms));
@@ -251,6 +255,7 @@ static int answer(struct weft__h1_conn *c, char *base)
     int status = weft__h1_prepare(c, base);
     if (status != 0)
         return refuse(c, status, refusal(status));
+    c->at_once = c->x.site->conf->at_once && weft__http_is_at_once(&c->x);
     struct weft__conn *record = c->x.stream->conn;
     int err = weft__http_dispatch(&c->x);
     weft__http_account(&c->x);

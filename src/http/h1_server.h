@@ -28,6 +28,7 @@ struct weft__h1_conn {
     bool closing;                     /* whatever follows, this is the last one */
     bool continue_due;                /* the client waits for 100 */
     bool linger;                      /* the peer may still be sending */
+    bool at_once;                     /* what was asked last could be answered without a task */
     struct weft__http1_field *fields; /* own_fields, or more of them */
     struct weft__http1_field own_fields[WEFT__H1_FIELDS];
     char first[WEFT__H1_FIRST_BLOCK] __attribute__((aligned(16)));
@@ -48,6 +49,8 @@ void weft__h1_conn_put(struct weft__h1_conn *c);
  */
 int weft__h1_serve(struct weft__http_site *site, struct weft_stream **s, uint32_t requests);
 
+/* Gives the parser what it needs of ours; the rest of the head it sets itself. */
+void weft__h1_head_init(struct weft__h1_conn *c);
 /* A request whose head lies in arena memory at base: sets the exchange up and routes it. Returns 0,
  * or the status with which it is to be refused. */
 int weft__h1_prepare(struct weft__h1_conn *c, char *base);
@@ -57,6 +60,10 @@ void weft__h1_decide_keep(struct weft__h1_conn *c);
  * else into the arena. *head is where; NULL: no memory. Sets c->out. */
 int weft__h1_build_head(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap,
                         const char **head, size_t *head_len);
+
+/* A whole response, written at once where it leaves from: false, and nothing is done, where that
+ * cannot be (it is large, the stream is no socket's, or its queue is full). */
+bool weft__h1_send_whole(struct weft__h1_conn *c, const void *data, size_t len);
 
 extern const struct weft__http_exchange_class weft__h1_class;
 

@@ -407,7 +407,7 @@ static int head_of(struct weft__h2_exchange *e, int status, bool stamp, int64_t 
     struct weft__http_exchange *x = &e->x;
     const struct weft_http_response *r = &x->r;
     nghttp2_nv *nv = weft__arena_alloc(&x->arena, (r->n_fields + 5u) * sizeof *nv);
-    char *text = weft__arena_alloc(&x->arena, 192);
+    char *text = weft__arena_alloc(&x->arena, 256);
     if (nv == NULL || text == NULL)
         return -ENOMEM;
     struct weft__writer w = weft__writer_of(text, 64);

@@ -30,22 +30,24 @@ int weft_http_status_of(const struct weft_http_response *r)
 
 /* --- Fields ----------------------------------------------------------------------------------- */
 
-struct weft_http_field *weft__http_response_field(const struct weft_http_response *r,
-                                                  const char *name)
+static struct weft_http_field *find(const struct weft_http_response *r, struct weft__slice want)
 {
-    struct weft__slice want = weft__slice_text(name);
     for (size_t i = 0; i < r->n_fields; i++)
-        if (weft__slice_equal_nocase(weft__slice_of(r->fields[i].name, r->fields[i].name_len),
-                                     want))
+        if (r->fields[i].name_len == want.len &&
+            weft__slice_equal_nocase(weft__slice_of(r->fields[i].name, want.len), want))
             return &r->fields[i];
     return NULL;
 }
 
-static int room(struct weft_http_response *r)
+struct weft_http_field *weft__http_response_field(const struct weft_http_response *r,
+                                                  const char *name)
+{
+    return find(r, weft__slice_text(name));
+}
+
+static __attribute__((noinline)) int more_room(struct weft_http_response *r)
 {
     struct weft__http_exchange *x = weft__http_of_r(r);
-    if (r->n_fields < r->fields_cap)
-        return 0;
     if (r->n_fields >= WEFT__HTTP_RESPONSE_FIELDS_MAX)
         return weft__fail(WEFT_ELIMIT, "a response has at most %d fields",
                           WEFT__HTTP_RESPONSE_FIELDS_MAX);
@@ -60,17 +62,22 @@ static int room(struct weft_http_response *r)
     return 0;
 }
 
-int weft__http_set_known(struct weft_http_response *r, const char *name, const char *value,
-                         size_t len)
+static inline int room(struct weft_http_response *r)
 {
-    struct weft_http_field *f = weft__http_response_field(r, name);
+    return r->n_fields < r->fields_cap ? 0 : more_room(r);
+}
+
+int weft__http_set_field(struct weft_http_response *r, const char *name, size_t name_len,
+                         const char *value, size_t len)
+{
+    struct weft_http_field *f = find(r, weft__slice_of(name, name_len));
     int err = f == NULL ? room(r) : 0;
     if (err < 0)
         return err;
     if (f == NULL)
         f = &r->fields[r->n_fields++];
     *f = (struct weft_http_field){
-        .name = name, .name_len = strlen(name), .value = value, .value_len = len};
+        .name = name, .name_len = name_len, .value = value, .value_len = len};
     return 0;
 }
 
@@ -223,7 +230,7 @@ int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_
     struct weft_http_response *r = &x->r;
     if (r->begun)
         return weft__fail(-EALREADY, "the request has been answered already");
-    if (r->status == 200 && r->n_fields > 0) {
+    if (r->status == 200 && r->n_fields > 0 && (x->q.head.seen & WEFT__HTTP_CONDITIONS) != 0) {
         int status = weft__http_conditions(x, true);
         if (status != 0) {
             r->status = status;
@@ -232,7 +239,9 @@ int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_
     }
     if (bodiless(r->status))
         return begin(x, 0, NULL, 0, true);
-    int err = weft__http_coder_choose(x, (int64_t)len);
+    int err = 0;
+    if (len >= x->site->conf->o.compress_min)
+        err = weft__http_coder_choose(x, (int64_t)len);
     if (err == 0 && r->coder != NULL)
         err = weft__http_coder_whole(x, &body, &len);
     return err < 0 ? err : begin(x, (int64_t)len, body, len, true);
@@ -246,9 +255,10 @@ int weft_http_send(struct weft_http_response *r, int status, const char *type, c
         return weft__fail(-EALREADY, "the request has been answered already");
     weft_http_status(r, status);
     if (type != NULL) {
-        if (WEFT__UNLIKELY(!weft__http_value(weft__slice_text(type))))
+        struct weft__slice value = weft__slice_text(type);
+        if (WEFT__UNLIKELY(!weft__http_value(value)))
             return weft__fail(-EINVAL, "the type has characters that no field may have");
-        int err = weft__http_set_known(r, "Content-Type", type, strlen(type));
+        int err = weft__http_set_known(r, "Content-Type", value.at, value.len);
         if (err < 0)
             return err;
     }

@@ -234,18 +234,95 @@ static int parse_method(struct weft__route *route, struct weft__slice *path)
     return 0;
 }
 
+/* --- Paths of text alone ---------------------------------------------------------------------- */
+
+struct weft__route_literal {
+    struct weft__slice path; /* in a pattern; at NULL: a free place */
+    const struct weft__route_node *node;
+};
+
+/* Routes are few and the operator's own, so the hash need not withstand anybody. */
+static inline size_t hash_of(struct weft__slice s)
+{
+    uint64_t h = s.len, word;
+    size_t i = 0;
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&word, s.at + i, 8);
+        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 32;
+    }
+    for (word = 0; i < s.len; i++)
+        word = word << 8 | (unsigned char)s.at[i];
+    h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(h ^ h >> 32);
+}
+
+/* The place of a path, or a free one for it. The table is never full. */
+static inline struct weft__route_literal *literal_place(struct weft__route_literal *table,
+                                                        size_t cap, struct weft__slice path)
+{
+    size_t at = hash_of(path) & (cap - 1);
+    while (table[at].path.at != NULL && !weft__slice_equal(table[at].path, path))
+        at = (at + 1) & (cap - 1);
+    return &table[at];
+}
+
+/* Whether a request's path of these very bytes is the only one that leads to the pattern's node. */
+static bool is_literal(const struct weft__route *route, struct weft__slice path)
+{
+    size_t segments = 1;
+    if (route->n_params > 0 || memchr(path.at, '%', path.len) != NULL)
+        return false;
+    for (size_t from = 1; from <= path.len; segments++) {
+        size_t to = weft__slice_find(path, '/', from);
+        if (is_dots(weft__slice_part(path, from, to)))
+            return false;
+        from = to + 1;
+    }
+    return segments <= WEFT__ROUTE_SEGMENTS_MAX;
+}
+
+static int literal_add(struct weft__router *r, struct weft__slice path,
+                       const struct weft__route_node *node)
+{
+    if (2 * (r->n_literals + 1) > r->literals_cap) {
+        size_t cap = r->literals_cap == 0 ? 16 : 2 * r->literals_cap;
+        struct weft__route_literal *more = weft__calloc(cap, sizeof *more);
+        if (more == NULL)
+            return -ENOMEM;
+        for (size_t i = 0; i < r->literals_cap; i++)
+            if (r->literals[i].path.at != NULL)
+                *literal_place(more, cap, r->literals[i].path) = r->literals[i];
+        weft__free(r->literals);
+        r->literals = more;
+        r->literals_cap = cap;
+    }
+    struct weft__route_literal *at = literal_place(r->literals, r->literals_cap, path);
+    if (at->path.at == NULL) {
+        *at = (struct weft__route_literal){.path = path, .node = node};
+        r->n_literals++;
+    }
+    return 0;
+}
+
 static int add(struct weft__router *r, struct weft__route *route)
 {
     struct weft__slice path;
     int err = parse_method(route, &path);
     struct weft__route_node *node = r->root;
+    struct weft__slice whole = path;
     path = err == 0 ? weft__slice_from(path, 1) : path;
     for (size_t from = 0; err == 0 && from <= path.len;) {
         size_t to = weft__slice_find(path, '/', from);
         err = descend(&node, route, weft__slice_part(path, from, to), to == path.len);
         from = to + 1;
     }
-    return err == 0 ? put(node, route) : err;
+    bool first = err == 0 && node->routes == NULL && is_literal(route, whole);
+    if (err == 0)
+        err = put(node, route);
+    if (err == 0 && first && (err = literal_add(r, whole, node)) < 0)
+        node->routes = NULL;
+    return err;
 }
 
 static void route_free(struct weft__route *route)
@@ -303,7 +380,10 @@ static void node_free(struct weft__route_node *n)
 void weft__router_fini(struct weft__router *r)
 {
     node_free(r->root);
+    weft__free(r->literals);
     r->root = NULL;
+    r->literals = NULL;
+    r->n_literals = r->literals_cap = 0;
     r->count = 0;
 }
 
@@ -384,4 +464,24 @@ void weft__router_match(const struct weft__router *r, const struct weft__http_pa
     ret->rest = SIZE_MAX;
     if (r->root != NULL)
         ret->route = walk(r->root, &k, 0, 0);
+}
+
+bool weft__router_match_literal(const struct weft__router *r, struct weft__slice path,
+                                enum weft_http_method method, struct weft__slice method_name,
+                                struct weft__route_match *ret)
+{
+    struct look k = {.method = method, .method_name = method_name, .m = ret};
+    if (r->n_literals == 0)
+        return false;
+    const struct weft__route_literal *at = literal_place(r->literals, r->literals_cap, path);
+    if (at->path.at == NULL)
+        return false;
+    ret->allow = 0;
+    ret->any_path = false;
+    ret->n_params = 0;
+    ret->rest = SIZE_MAX;
+    ret->route = at->node->routes;
+    if (ret->route->method != method || method == WEFT_HTTP_OTHER || ret->route->any)
+        ret->route = pick(at->node, &k); /* nearly always it is the first and only one */
+    return ret->route != NULL;
 }

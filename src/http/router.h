@@ -4,6 +4,9 @@
 /*
  * Routes: a tree of path segments (floor 5). Made by one thread, then only read.
  *
+ * A path that stands in a pattern as it is, without names, is found by its text; every other one by
+ * walking the tree, which gives text the preference, so that both find the same.
+ *
  * Invariants: a path is split at its slashes first and decoded segment by segment then, so what was
  * encoded never becomes a separator; no two routes take the same method at the same node; matching
  * allocates nothing and looks at most at every node of the tree's paths once.
@@ -31,8 +34,12 @@ struct weft__route {
 };
 
 struct weft__route_node;
+struct weft__route_literal;
 struct weft__router {
     struct weft__route_node *root;
+    /* The nodes of paths without names, by their text: a hash table, at most half full. */
+    struct weft__route_literal *literals;
+    size_t n_literals, literals_cap;
     size_t count;
     bool at_once; /* one of them is */
 };
@@ -74,6 +81,11 @@ int weft__router_add(struct weft__router *r, const char *pattern,
 void weft__router_match(const struct weft__router *r, const struct weft__http_path *p,
                         enum weft_http_method method, struct weft__slice method_name,
                         struct weft__route_match *ret);
+/* The same for a path of text alone, before it is split: false, and *ret is undefined, when the
+ * path is not one of those, or has no route for the method; then it is to be split and matched. */
+bool weft__router_match_literal(const struct weft__router *r, struct weft__slice path,
+                                enum weft_http_method method, struct weft__slice method_name,
+                                struct weft__route_match *ret);
 void weft__router_fini(struct weft__router *r);
 
 #endif

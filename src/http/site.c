@@ -59,7 +59,7 @@ int weft__http_conf_init(struct weft__http_conf *conf, struct weft_http_app *app
     conf->limits = (struct weft__http1_limits){.start_line = (uint32_t)o->line_max,
                                                .field_line = (uint32_t)o->head_max,
                                                .head = (uint32_t)o->head_max};
-    conf->at_once = app->router.at_once && app->n_middleware == 0;
+    conf->at_once = app->router.at_once;
     const char *name = o->name != NULL ? o->name : "weft";
     if (!weft__http_value(weft__slice_text(name)) || strlen(name) > 60)
         return weft__fail(-EINVAL, "the server's name is too long, or no value of a field");
@@ -107,8 +107,10 @@ int64_t weft__http_wall_s(struct weft__http_site *site, const struct weft_loop *
 static size_t stamp(const struct weft__http_conf *conf, int64_t wall_s, char *buf)
 {
     char date[WEFT_HTTP_DATE_SIZE];
-    memcpy(buf, conf->server_field, conf->server_field_len);
-    char *at = buf + conf->server_field_len;
+    memcpy(buf, WEFT__HTTP_OK, WEFT__HTTP_OK_LEN);
+    char *at = buf + WEFT__HTTP_OK_LEN;
+    memcpy(at, conf->server_field, conf->server_field_len);
+    at += conf->server_field_len;
     weft_http_date_format(wall_s, date);
     memcpy(at, "Date: ", 6);
     memcpy(at + 6, date, 29);
@@ -119,15 +121,22 @@ static size_t stamp(const struct weft__http_conf *conf, int64_t wall_s, char *bu
 const char *weft__http_stamp(struct weft__http_site *site, const struct weft_loop *loop, char *buf,
                              size_t *len)
 {
+    if (loop != NULL && WEFT__LIKELY(loop->now_ns < site->stamp_until_ns)) {
+        *len = site->stamp_len;
+        return site->stamp + WEFT__HTTP_OK_LEN;
+    }
     int64_t now = weft__http_wall_s(site, loop);
-    if (site->shared) {
+    if (site->shared || loop == NULL) {
         *len = stamp(site->conf, now, buf);
-        return buf;
+        return buf + WEFT__HTTP_OK_LEN;
     }
     if (now != site->stamp_s || site->stamp_len == 0) {
         site->stamp_len = stamp(site->conf, now, site->stamp);
         site->stamp_s = now;
     }
+    /* Until the next second, or until the wall clock is asked again. */
+    site->stamp_until_ns = weft__min_i64((now + 1) * SECOND_NS - site->wall_offset_ns,
+                                         site->wall_at_ns + SECOND_NS / 4);
     *len = site->stamp_len;
-    return site->stamp;
+    return site->stamp + WEFT__HTTP_OK_LEN;
 }

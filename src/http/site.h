@@ -21,6 +21,7 @@
 struct weft__http_middleware {
     char *prefix;
     size_t prefix_len; /* without a slash at its end */
+    bool at_once;      /* never waits */
     weft_http_handler fn;
     void *arg;
 };
@@ -35,6 +36,7 @@ struct weft_http_app {
     struct weft__router router;
     struct weft__http_middleware middleware[WEFT__HTTP_MIDDLEWARE_MAX];
     size_t n_middleware;
+    size_t n_waiting; /* of them: may wait */
     weft_http_error_page page;
     void *page_arg;
     struct weft__http_owned *owned; /* freed with the application */
@@ -48,7 +50,7 @@ struct weft__http_conf {
     struct weft__http1_limits limits;
     char server_field[80]; /* "Server: weft\r\n" or "" */
     size_t server_field_len;
-    bool at_once; /* some route is, and there is no middleware */
+    bool at_once; /* some route is */
 };
 
 struct weft__http_counters {
@@ -67,10 +69,11 @@ struct weft__http_site {
     size_t n_spares;
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
     struct weft__parking parking;
-    /* "Server: ...\r\nDate: ...\r\n", made once a second. */
+    /* WEFT__HTTP_OK and "Server: ...\r\nDate: ...\r\n", made once a second. */
     int64_t stamp_s;
-    size_t stamp_len;
-    char stamp[128];
+    int64_t stamp_until_ns; /* of the loop's clock: as good until then */
+    size_t stamp_len;       /* without WEFT__HTTP_OK */
+    char stamp[160];
     int64_t wall_offset_ns; /* of the wall clock against the loop's, as of wall_at_ns */
     int64_t wall_at_ns;
     uint64_t id_base, id_next;       /* of request ids */
@@ -92,7 +95,12 @@ int weft__http_conf_init(struct weft__http_conf *conf, struct weft_http_app *app
 void weft__http_site_init(struct weft__http_site *site, const struct weft__http_conf *conf,
                           bool shared);
 void weft__http_site_fini(struct weft__http_site *site);
-/* The lines that every response has; buf (128 bytes) is used where the site is shared. */
+/*
+ * The lines that every response has; buf (160 bytes) is used where the site is shared. In front of
+ * them stands WEFT__HTTP_OK, for those that have it, too.
+ */
+#define WEFT__HTTP_OK "HTTP/1.1 200 OK\r\n"
+#define WEFT__HTTP_OK_LEN (sizeof WEFT__HTTP_OK - 1)
 const char *weft__http_stamp(struct weft__http_site *site, const struct weft_loop *loop, char *buf,
                              size_t *len);
 /* The wall clock in seconds, cheaply on a loop. */

@@ -8,10 +8,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -29,20 +27,11 @@ struct weft__http_static {
     bool list, hidden, precompressed;
 };
 
-static int open_beneath(int dirfd, const char *path)
-{
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    int fd;
-    do
-        fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
-    while (fd < 0 && errno == EAGAIN); /* a rename raced with ".." */
-    return fd < 0 ? -errno : fd;
-}
-
 /* What a failed open(2) is for a client: it learns nothing of what it may not see. */
 static int refuse(struct weft_http_response *r, int err)
 {
+    if (err == -ECANCELED || err == -ETIMEDOUT) /* of the wait for it */
+        return err;
     if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
         return weft_http_error(r, 503, "too many files are open");
     if (err == -ENAMETOOLONG)
@@ -71,7 +60,7 @@ static int open_compressed(struct weft__http_exchange *x, int dirfd, const char 
         if (i == 2 || weft__http_coding_quality(accept, offers[i]) == 0 ||
             snprintf(name, sizeof name, "%s%s", path, endings[i]) >= (int)sizeof name)
             continue;
-        int fd = open_beneath(dirfd, name);
+        int fd = weft__http_open(x, dirfd, name, true);
         if (fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode)) {
             *coding = offers[i];
             return fd;
@@ -133,7 +122,7 @@ static int send_directory(struct weft__http_exchange *x, const struct weft__http
     }
     if (s->index[0] != '\0') {
         char name[4096];
-        int index_fd = open_beneath(fd, s->index);
+        int index_fd = weft__http_open(x, fd, s->index, true);
         if (index_fd >= 0 && fstat(index_fd, &st) == 0 && S_ISREG(st.st_mode) &&
             snprintf(name, sizeof name, "%s%s", path, s->index) < (int)sizeof name) {
             close(fd);
@@ -158,7 +147,7 @@ static int serve_static(struct weft_http_request *q, struct weft_http_response *
     const char *path = weft_http_param(q, "file");
     if (!s->hidden && has_hidden(path))
         return refuse(r, -ENOENT);
-    int fd = open_beneath(s->dirfd, path[0] != '\0' ? path : ".");
+    int fd = weft__http_open(x, s->dirfd, path[0] != '\0' ? path : ".", true);
     if (fd < 0)
         return refuse(r, fd);
     if (fstat(fd, &st) < 0) {
@@ -181,9 +170,9 @@ int weft_http_file(struct weft_http_response *r, const char *path)
     struct weft__http_file f = {.name = path};
     if (weft__sim_proc != NULL)
         return weft__fail(WEFT_EOUTSIDE, "a file of the real system");
-    f.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    f.fd = weft__http_open(x, AT_FDCWD, path, false);
     if (f.fd < 0)
-        return refuse(r, -errno);
+        return refuse(r, f.fd);
     int err = fstat(f.fd, &f.st) == 0 && S_ISREG(f.st.st_mode) ? weft__http_send_file(x, &f)
                                                                : refuse(r, -ENOENT);
     close(f.fd);

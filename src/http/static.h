@@ -18,6 +18,21 @@ struct weft__http_file {
     const char *cache_control;
 };
 
+/*
+ * disk.c. These wait, where the file is not in memory: in a task for a thread of the work pool, and
+ * are cancellation points there; elsewhere for the disk.
+ *
+ * Opens for reading: a descriptor, the caller's, or < 0. beneath: nothing outside of dirfd is
+ * reached.
+ */
+int weft__http_open(struct weft__http_exchange *x, int dirfd, const char *path, bool beneath);
+/* As pread(2). buf lives as long as the call. */
+ssize_t weft__http_read_file(struct weft__http_exchange *x, int fd, void *buf, size_t len,
+                             off_t at);
+/* Before sendfile: when this returns, the file's first bytes from at on are in memory. 0, or the
+ * cancel or time-out of the wait. */
+int weft__http_read_ahead(struct weft__http_exchange *x, int fd, off_t at, size_t len);
+
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f);
 
 /* Answers with a listing of the directory dirfd, which it takes. */

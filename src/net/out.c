@@ -277,6 +277,33 @@ int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n)
     return 0;
 }
 
+char *weft__out_room(struct weft_stream *s, size_t len)
+{
+    struct weft__out *o = s->out;
+    if (o == NULL) { /* its first chunk has the size that is asked for */
+        o = out_for(s, len);
+        if (o != NULL && o->last->cap < len) {
+            detach(o);
+            o = NULL;
+        }
+        return o != NULL ? (char *)o->last->data + o->last->end : NULL;
+    }
+    /* It has bytes, so it is scheduled or being sent. */
+    const struct weft__chunk *c = o->last;
+    if (!weft__chunk_writable(c) || (c->cap - c->end < len && !weft__out_grow(o)))
+        return NULL;
+    c = o->last;
+    return c->cap - c->end >= len ? (char *)c->data + c->end : NULL;
+}
+
+void weft__out_filled(struct weft_stream *s, size_t len)
+{
+    struct weft__out *o = s->out;
+    WEFT__ASSERT(len > 0 && len <= o->last->cap - o->last->end);
+    o->last->end += (uint32_t)len;
+    o->queued += len;
+}
+
 /* A chunk of the queue that will refer to bytes elsewhere: its own while that is unused. */
 static struct weft__chunk *ref_chunk(struct weft_stream *s)
 {

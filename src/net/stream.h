@@ -220,11 +220,22 @@ int weft__in_prepend(struct weft_stream *s, const void *data, size_t len);
 size_t weft__out_queued(const struct weft_stream *s);
 /* Queues a copy, to be sent before the loop waits next. -ENOMEM, and then nothing was queued. */
 int weft__out_append(struct weft_stream *s, const struct iovec *iov, int n);
+/*
+ * Where len bytes can be written that are to be queued, in one piece; NULL: not here, append does
+ * better. The caller writes at least one byte and tells how many, before anything else happens on
+ * the loop.
+ */
+char *weft__out_room(struct weft_stream *s, size_t len);
+void weft__out_filled(struct weft_stream *s, size_t len);
 /* As append of one piece, that lies in rb, which the queue then owns. */
 int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *data, size_t len);
 /* The same of bytes that are sent from where they lie, with a reference until they are; short ones
  * are copied. len > 0. */
 int weft__out_share(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len);
+/* The same for a stream of any kind, with the checks of a write (write.c): NULL also where a write
+ * would fail or wait, which it is then to find out. */
+char *weft__write_room(struct weft_stream *s, size_t len);
+void weft__write_filled(struct weft_stream *s, size_t len);
 /* Begins to send now. */
 void weft__out_kick(struct weft_stream *s);
 /* Waits until at most `below` bytes are queued; the stream's writing error, if there is one. */

@@ -164,6 +164,9 @@ void weft__transport_secure_step(struct weft__transport *t);
 void weft__transport_secure_ended(struct weft__transport *t, int how);
 /* Tells the peer that nothing more comes. */
 void weft__transport_goodbye(struct weft__transport *t);
+/* What weft__write_room and weft__write_filled do in callback mode. */
+char *weft__transport_room(struct weft_stream *s, size_t len);
+void weft__transport_filled(struct weft_stream *s);
 int weft__transport_seal(struct weft__transport *t, const struct iovec *iov, int n);
 /* Before `lost`: has the detail say what the error was; calls it for a client never made. */
 void weft__transport_secure_lost(struct weft__transport *t);

@@ -161,6 +161,21 @@ int weft__transport_share(struct weft_stream *s, struct weft__shared *sh, const 
     return err;
 }
 
+char *weft__transport_room(struct weft_stream *s, size_t len)
+{
+    struct weft__transport *t = s->proto;
+    if (t->s.closing || t->s.aborting || t->s.shutting || t->s.error < 0 || t->s.secured ||
+        weft__out_queued(s) + len > t->s.shared->factory.write_max)
+        return NULL;
+    note_queued(t);
+    return weft__out_room(s, len);
+}
+
+void weft__transport_filled(struct weft_stream *s)
+{
+    check_mark(s->proto);
+}
+
 int weft_transport_write_record(struct weft_stream *s, const struct weft_framing *f,
                                 const void *record, size_t len)
 {

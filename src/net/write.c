@@ -120,6 +120,24 @@ int weft_writev(struct weft_stream *s, const struct iovec *iov, int n, weft_dead
     return (int)weft__stream_leave_with(s, &s->writer, err);
 }
 
+char *weft__write_room(struct weft_stream *s, size_t len)
+{
+    if (s->proto != NULL)
+        return weft__transport_room(s, len);
+    if (s->loop == NULL || !s->cls->joins || weft__flow_self()->loop != s->loop ||
+        weft__wait_check() < 0 || s->closed || s->timed_out || s->writer != NULL || s->error < 0 ||
+        s->shut || len >= DIRECT_MIN || weft__out_queued(s) + len > s->out_max)
+        return NULL;
+    return weft__out_room(s, len);
+}
+
+void weft__write_filled(struct weft_stream *s, size_t len)
+{
+    weft__out_filled(s, len);
+    if (s->proto != NULL)
+        weft__transport_filled(s);
+}
+
 int weft_write_record(struct weft_stream *s, const struct weft_framing *f, const void *record,
                       size_t len, weft_deadline d)
 {

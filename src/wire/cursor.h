@@ -164,6 +164,18 @@ static inline bool weft__writer_bytes(struct weft__writer *w, const void *bytes,
     return true;
 }
 
+/* Where the next n bytes go, for the caller to fill; NULL: they do not fit. */
+static inline unsigned char *weft__writer_take(struct weft__writer *w, size_t n)
+{
+    if (w->full || n > w->cap - w->pos) {
+        w->full = true;
+        return NULL;
+    }
+    unsigned char *at = w->data + w->pos;
+    w->pos += n;
+    return at;
+}
+
 static inline bool weft__writer_text(struct weft__writer *w, const char *text)
 {
     return weft__writer_bytes(w, text, strlen(text));

@@ -205,9 +205,28 @@ bool weft__http_token(struct weft__slice s)
     return s.len > 0 && weft__http_all(s, WEFT__HC_TOKEN);
 }
 
+/* Eight bytes none of which is below 0x20 or DEL; HTAB is not among them, which is asked again. */
+static inline bool is_plain_8(const char *at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
+    uint64_t v;
+    memcpy(&v, at, sizeof v);
+    uint64_t del = v ^ (0x7f * ones);
+    return (((v - 0x20 * ones) & ~v) & tops) == 0 && (((del - ones) & ~del) & tops) == 0;
+}
+
 bool weft__http_value(struct weft__slice s)
 {
-    return weft__http_all(s, WEFT__HC_VALUE) && weft__slice_trim(s).len == s.len;
+    size_t i = 0;
+    if (s.len == 0)
+        return true;
+    if (s.at[0] == ' ' || s.at[0] == '\t' || s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t')
+        return false;
+    while (i + 8 <= s.len && is_plain_8(s.at + i))
+        i += 8;
+    if (i + 8 > s.len && s.len >= 8 && is_plain_8(s.at + s.len - 8))
+        return true;
+    return weft__http_all(weft__slice_from(s, i), WEFT__HC_VALUE);
 }
 
 bool weft__http_decimal(struct weft__slice s, uint64_t *value)
@@ -251,10 +270,26 @@ static size_t host_name_length(struct weft__slice s)
     }
 }
 
+/* Digits, at most five that matter: false when they are no port. */
+static bool port_of(struct weft__slice s, int *port)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned char)s.at[i] - (unsigned)'0';
+        if (digit > 9)
+            return false;
+        number = number * 10 + digit;
+        if (number > 65535)
+            return false;
+    }
+    *port = (int)number;
+    return true;
+}
+
 bool weft__http_host_split(struct weft__slice s, struct weft__slice *host, int *port)
 {
     size_t colon;
-    uint64_t number = 0;
+    int number = -1;
     if (s.len == 0) {
         *host = s;
         *port = -1;
@@ -270,12 +305,14 @@ bool weft__http_host_split(struct weft__slice s, struct weft__slice *host, int *
         if (colon == 0 || colon > WEFT__HTTP_HOST_MAX)
             return false;
     }
-    if (colon < s.len && s.at[colon] != ':')
-        return false;
-    struct weft__slice digits = weft__slice_from(s, colon + 1);
-    if (digits.len > 0 && (!weft__http_decimal(digits, &number) || number > 65535))
-        return false;
+    if (colon < s.len) {
+        if (s.at[colon] != ':')
+            return false;
+        struct weft__slice digits = weft__slice_from(s, colon + 1);
+        if (digits.len > 0 && !port_of(digits, &number))
+            return false;
+    }
     *host = weft__slice_part(s, 0, colon);
-    *port = digits.len > 0 ? (int)number : -1;
+    *port = number;
     return true;
 }
