@@ -373,6 +373,62 @@ static int conflicts(void *arg)
     return 0;
 }
 
+static int which(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    return weft_http_text(r, 200, "%s at %s", weft_http_pattern(q), weft_http_path(q));
+}
+
+/* A path of text alone is found by its text, every other one in the tree: with the same result. */
+static int text_and_names(void *arg)
+{
+    static const struct {
+        const char *request, *answer;
+    } asked[] = {
+        {HTTP_KIT_GET("/same/text"), "GET /same/text at /same/text"},
+        {HTTP_KIT_GET("/same/text?a=b"), "GET /same/text at /same/text"},
+        {HTTP_KIT_GET("http://a/same/text"), "GET /same/text at /same/text"},
+        {HTTP_KIT_GET("/same/%74ext"), "GET /same/text at /same/text"},
+        {HTTP_KIT_GET("/same/text/"), "404"},
+        {HTTP_KIT_GET("/same/other"), "GET /same/:id at /same/other"},
+        {"POST /same/text HTTP/1.1\r\n" CLOSE, "POST /same/:id at /same/text"},
+        {"PUT /same/text HTTP/1.1\r\n" CLOSE, "\r\nAllow: GET, HEAD, POST, OPTIONS\r\n"},
+        {"BREW /same/all HTTP/1.1\r\n" CLOSE, "* /same/all at /same/all"},
+        {"GET /same/all HTTP/1.1\r\n" CLOSE, "* /same/all at /same/all"},
+        {"DELETE /same/all HTTP/1.1\r\n" CLOSE, "DELETE /same/all at /same/all"},
+        {HTTP_KIT_GET("/a%20b"), "404"},
+        {HTTP_KIT_GET("/a%2520b"), "GET /a%20b at /a%20b"},
+        {HTTP_KIT_GET("/dots/./x"), "400"},
+        {HTTP_KIT_GET("/"), "GET / at /"},
+        {HTTP_KIT_GET("http://a"), "GET / at "},
+        {HTTP_KIT_GET("/many/77"), "GET /many/77 at /many/77"},
+    };
+    static const char *const routes[] = {
+        "GET /same/text",   "GET /same/:id", "POST /same/:id", "* /same/all",
+        "DELETE /same/all", "GET /a%20b",    "GET /dots/./x",  "GET /",
+    };
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(routes); i++)
+        http_kit_route(app, routes[i], which);
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(buf, sizeof buf, "GET /many/%d", i);
+        http_kit_route(app, buf, which);
+    }
+    CHECK_EQ(weft_http_route(app, "GET /many/77", which, NULL), -EEXIST);
+    http_kit_open(&k, app, NULL);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(asked); i++) {
+        (void)http_kit_ask(&k, asked[i].request, buf, sizeof buf);
+        if (!http_kit_has(buf, asked[i].answer))
+            (void)fprintf(stderr, "%s---\n%s\n", asked[i].request, buf);
+        CHECK(http_kit_has(buf, asked[i].answer));
+    }
+    http_kit_close(&k);
+    return 0;
+}
+
 static int outer(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     CHECK_EQ(weft_http_note(q, "who", arg), 0);
@@ -418,8 +474,63 @@ static int middleware(void *arg)
     return 0;
 }
 
+static uint64_t at_once_of(const struct http_kit *k)
+{
+    struct weft_http_server_stats st;
+    weft_http_server_stats_mt(k->server, &st);
+    return st.at_once;
+}
+
+static int count_it(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    ++*(int *)arg;
+    int err = weft_http_set(r, "X-Seen", "yes");
+    return err < 0 ? err : weft_http_next(q, r);
+}
+
+/* Middleware that never waits leaves requests where they are; any other takes what is below it to
+ * tasks. */
+static int at_once_middleware(void *arg)
+{
+    struct http_kit k;
+    static char buf[65536];
+    int quick = 0, slow_one = 0;
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    struct weft_http_route_options at_once_route = {.at_once = true};
+    CHECK_EQ(weft_http_route_with(app, "GET /fast/:name", &at_once_route, which, NULL), 0);
+    CHECK_EQ(weft_http_route_with(app, "GET /deep/fast/:name", &at_once_route, which, NULL), 0);
+    CHECK_EQ(weft_http_use_with(app, "/", &(struct weft_http_use_options){.at_once = true},
+                                count_it, &quick),
+             0);
+    CHECK_EQ(weft_http_use(app, "/deep", count_it, &slow_one), 0);
+    http_kit_open(&k, app, NULL);
+    struct weft_stream *s = http_kit_dial(&k);
+    for (int i = 0; i < 20; i++) {
+        http_kit_send(s, "GET /fast/x HTTP/1.1\r\nHost: a\r\n\r\n");
+        (void)http_kit_read_one(s, buf, sizeof buf);
+        CHECK(http_kit_status(buf) == 200 && http_kit_has(buf, "X-Seen: yes"));
+    }
+    uint64_t so_far = at_once_of(&k);
+    CHECK(so_far >= 15);
+    CHECK_EQ(quick, 20);
+    for (int i = 0; i < 20; i++) {
+        http_kit_send(s, "GET /deep/fast/x HTTP/1.1\r\nHost: a\r\n\r\n");
+        (void)http_kit_read_one(s, buf, sizeof buf);
+        CHECK(http_kit_status(buf) == 200 && http_kit_has(buf, "deep/fast/x"));
+    }
+    CHECK_EQ(at_once_of(&k), so_far);
+    CHECK_EQ(slow_one, 20);
+    (void)weft_close(&s, WEFT_NEVER);
+    http_kit_close(&k);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(table),           IN_TASK(no_smuggling), IN_TASK(pipelined), IN_TASK(keep_alive),
-    IN_TASK(expect_continue), IN_TASK(cut_off),      IN_TASK(conflicts), IN_TASK(middleware),
+    IN_TASK(table),           IN_TASK(no_smuggling),
+    IN_TASK(pipelined),       IN_TASK(keep_alive),
+    IN_TASK(expect_continue), IN_TASK(cut_off),
+    IN_TASK(conflicts),       IN_TASK(middleware),
+    IN_TASK(text_and_names),  IN_TASK(at_once_middleware),
 };
 KIT_MAIN(cases)
