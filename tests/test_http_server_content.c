@@ -99,16 +99,16 @@ static const struct row rows[] = {
     {HTTP_KIT_GET("/f/pre.js"), 200, "\r\n\r\nplain", "Vary: Accept-Encoding"},
 };
 
-static int files(void *arg)
+static void all_files(int keep_open)
 {
     struct http_kit k;
     static char buf[400000];
-    (void)arg;
     make_files();
     struct weft_http_app *app = http_kit_app();
-    CHECK_EQ(weft_http_static(app, "/f",
-                              &(struct weft_http_static_options){
-                                  .dir = dir, .list = true, .precompressed = true}),
+    CHECK_EQ(weft_http_static(
+                 app, "/f",
+                 &(struct weft_http_static_options){
+                     .dir = dir, .list = true, .precompressed = true, .keep_open = keep_open}),
              0);
     CHECK_EQ(weft_http_static(app, "/g", &(struct weft_http_static_options){.dir = "/nowhere"}),
              -ENOENT);
@@ -131,6 +131,64 @@ static int files(void *arg)
                      sizeof buf);
     size_t announced = strtoul(strstr(buf, "Content-Length: ") + 16, NULL, 10);
     CHECK_EQ((size_t)(buf + n - (strstr(buf, "\r\n\r\n") + 4)), announced);
+    http_kit_close(&k);
+    remove_files();
+}
+
+static int files(void *arg)
+{
+    (void)arg;
+    all_files(0);
+    return 0;
+}
+
+/* The same with files that are kept open, fewer than there are. */
+static int kept_files(void *arg)
+{
+    (void)arg;
+    all_files(2);
+    return 0;
+}
+
+static void check_file(struct http_kit *k, const char *name, int status, const char *has)
+{
+    char request[128], buf[4096];
+    (void)snprintf(request, sizeof request, "GET /f/%s HTTP/1.1\r\n" CLOSE, name);
+    (void)http_kit_ask(k, request, buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), status);
+    CHECK(http_kit_has(buf, has));
+}
+
+/* A file that is kept open is never shown for another one. */
+static int changed_files(void *arg)
+{
+    struct http_kit k;
+    char from[128], to[128];
+    (void)arg;
+    make_files();
+    struct weft_http_app *app = http_kit_app();
+    CHECK_EQ(weft_http_static(app, "/f",
+                              &(struct weft_http_static_options){.dir = dir, .keep_open = -1}),
+             -EINVAL);
+    CHECK_EQ(weft_http_static(app, "/f",
+                              &(struct weft_http_static_options){
+                                  .dir = dir, .keep_open = 10, .keep_ms = 3600000}),
+             0);
+    http_kit_open(&k, app, NULL);
+    (void)snprintf(from, sizeof from, "%s/new", dir);
+    (void)snprintf(to, sizeof to, "%s/a.txt", dir);
+    for (int i = 0; i < 3; i++)
+        check_file(&k, "a.txt", 200, "\r\n\r\n0123456789");
+    write_file("a.txt", "shorter", 7); /* written to */
+    check_file(&k, "a.txt", 200, "\r\n\r\nshorter");
+    check_file(&k, "a.txt", 200, "Content-Length: 7\r\n");
+    write_file("new", "renamed", 7); /* replaced */
+    CHECK_EQ(rename(from, to), 0);
+    check_file(&k, "a.txt", 200, "\r\n\r\nrenamed");
+    CHECK_EQ(unlink(to), 0); /* deleted */
+    check_file(&k, "a.txt", 404, "no such file");
+    write_file("a.txt", "again", 5);
+    check_file(&k, "a.txt", 200, "\r\n\r\nagain");
     http_kit_close(&k);
     remove_files();
     return 0;
@@ -397,6 +455,7 @@ static int bodies(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(files), IN_TASK(cold_files), IN_TASK(compression),
-                                        IN_TASK(bodies)};
+static const struct kit_case cases[] = {IN_TASK(files),         IN_TASK(kept_files),
+                                        IN_TASK(changed_files), IN_TASK(cold_files),
+                                        IN_TASK(compression),   IN_TASK(bodies)};
 KIT_MAIN(cases)

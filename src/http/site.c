@@ -84,6 +84,7 @@ void weft__http_site_fini(struct weft__http_site *site)
     if (site->direct != NULL)
         weft__h1_conn_put(site->direct);
     site->direct = NULL;
+    weft__http_kept_close(site);
     while (site->spares != NULL) {
         struct weft__h1_conn *c = site->spares;
         site->spares = c->next;

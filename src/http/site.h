@@ -60,6 +60,7 @@ struct weft__http_counters {
 
 struct weft__h1_conn;
 struct weft__log_writer;
+struct weft__http_kept_files;
 
 struct weft__http_site {
     const struct weft__http_conf *conf;
@@ -69,6 +70,7 @@ struct weft__http_site {
     size_t n_spares;
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
     struct weft__parking parking;
+    struct weft__http_kept_files *kept_files; /* opened.c */
     /* WEFT__HTTP_OK and "Server: ...\r\nDate: ...\r\n", made once a second. */
     int64_t stamp_s;
     int64_t stamp_until_ns; /* of the loop's clock: as good until then */
@@ -94,6 +96,8 @@ int weft__http_conf_init(struct weft__http_conf *conf, struct weft_http_app *app
                          const struct weft_http_options *o);
 void weft__http_site_init(struct weft__http_site *site, const struct weft__http_conf *conf,
                           bool shared);
+/* Closes what opened.c keeps; nobody sends from it any more. */
+void weft__http_kept_close(struct weft__http_site *site);
 void weft__http_site_fini(struct weft__http_site *site);
 /*
  * The lines that every response has; buf (160 bytes) is used where the site is shared. In front of

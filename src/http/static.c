@@ -23,6 +23,7 @@
 struct weft__http_static {
     struct weft__http_owned owned;
     int dirfd;
+    struct weft__http_keep keep;
     char *index, *cache_control;
     bool list, hidden, precompressed;
 };
@@ -44,9 +45,9 @@ static bool has_hidden(const char *path)
     return path[0] == '.' || strstr(path, "/.") != NULL;
 }
 
-/* The sibling NAME.br or NAME.gz that the client likes best: its descriptor, or < 0. */
-static int open_compressed(struct weft__http_exchange *x, int dirfd, const char *path,
-                           struct stat *st, const char **coding)
+/* The sibling NAME.br or NAME.gz that the client likes best: 0, to be put back, or < 0. */
+static int open_compressed(struct weft__http_exchange *x, const struct weft__http_static *s,
+                           const char *path, struct weft__http_opened *ret, const char **coding)
 {
     static const char *const offers[] = {"br", "gzip", "identity"};
     static const char *const endings[] = {".br", ".gz"};
@@ -60,13 +61,15 @@ static int open_compressed(struct weft__http_exchange *x, int dirfd, const char 
         if (i == 2 || weft__http_coding_quality(accept, offers[i]) == 0 ||
             snprintf(name, sizeof name, "%s%s", path, endings[i]) >= (int)sizeof name)
             continue;
-        int fd = weft__http_open(x, dirfd, name, true);
-        if (fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode)) {
+        int err = weft__http_opened_get(x, &s->keep, s->dirfd, name, ret);
+        if (err == -ECANCELED || err == -ETIMEDOUT)
+            return err;
+        if (err == 0 && S_ISREG(ret->st.st_mode)) {
             *coding = offers[i];
-            return fd;
+            return 0;
         }
-        if (fd >= 0)
-            close(fd);
+        if (err == 0)
+            weft__http_opened_put(ret);
     }
     return -ENOENT;
 }
@@ -76,20 +79,22 @@ static int send_regular(struct weft__http_exchange *x, const struct weft__http_s
 {
     struct weft__http_file f = {
         .fd = fd, .st = *st, .name = path, .cache_control = s->cache_control};
-    struct stat other;
-    int err = 0, second = -1;
+    struct weft__http_opened other;
+    int err = 0, second = -ENOENT;
     if (s->precompressed) {
         err = weft__http_set_known(&x->r, "Vary", "Accept-Encoding", 15);
-        second = open_compressed(x, s->dirfd, path, &other, &f.coding);
-        if (second >= 0) {
-            f.fd = second;
-            f.st = other;
+        second = open_compressed(x, s, path, &other, &f.coding);
+        if (second == 0) {
+            f.fd = other.fd;
+            f.st = other.st;
+        } else if (second != -ENOENT) {
+            return second;
         }
     }
     if (err == 0)
         err = weft__http_send_file(x, &f);
-    if (second >= 0)
-        close(second);
+    if (second == 0)
+        weft__http_opened_put(&other);
     return err;
 }
 
@@ -114,53 +119,48 @@ static int send_directory(struct weft__http_exchange *x, const struct weft__http
                           const char *path)
 {
     struct weft__slice whole = weft__http_slice(x->q.base, x->q.head.path);
-    struct stat st;
-    int err;
-    if (whole.len > 0 && whole.at[whole.len - 1] != '/') {
-        close(fd);
+    struct weft__http_opened index;
+    char name[4096];
+    if (whole.len > 0 && whole.at[whole.len - 1] != '/')
         return add_slash(x);
-    }
-    if (s->index[0] != '\0') {
-        char name[4096];
-        int index_fd = weft__http_open(x, fd, s->index, true);
-        if (index_fd >= 0 && fstat(index_fd, &st) == 0 && S_ISREG(st.st_mode) &&
-            snprintf(name, sizeof name, "%s%s", path, s->index) < (int)sizeof name) {
-            close(fd);
-            err = send_regular(x, s, index_fd, &st, name);
-            close(index_fd);
+    if (s->index[0] != '\0' &&
+        snprintf(name, sizeof name, "%s%s", path, s->index) < (int)sizeof name) {
+        int err = weft__http_opened_get(x, &s->keep, s->dirfd, name, &index);
+        if (err == -ECANCELED || err == -ETIMEDOUT)
             return err;
-        }
-        if (index_fd >= 0)
-            close(index_fd);
+        bool regular = err == 0 && S_ISREG(index.st.st_mode);
+        if (regular)
+            err = send_regular(x, s, index.fd, &index.st, name);
+        if (regular || err == 0)
+            weft__http_opened_put(&index);
+        if (regular)
+            return err;
     }
-    if (s->list)
-        return weft__http_send_listing(x, fd, s->hidden);
-    close(fd);
-    return refuse(&x->r, -ENOENT);
+    if (!s->list)
+        return refuse(&x->r, -ENOENT);
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? refuse(&x->r, -errno) : weft__http_send_listing(x, copy, s->hidden);
 }
 
 static int serve_static(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     const struct weft__http_static *s = arg;
     struct weft__http_exchange *x = weft__http_of_q(q);
-    struct stat st;
+    struct weft__http_opened o;
     const char *path = weft_http_param(q, "file");
     if (!s->hidden && has_hidden(path))
         return refuse(r, -ENOENT);
-    int fd = weft__http_open(x, s->dirfd, path[0] != '\0' ? path : ".", true);
-    if (fd < 0)
-        return refuse(r, fd);
-    if (fstat(fd, &st) < 0) {
-        close(fd);
-        return refuse(r, -ENOENT);
-    }
-    if (S_ISDIR(st.st_mode))
-        return send_directory(x, s, fd, path);
+    int err = weft__http_opened_get(x, &s->keep, s->dirfd, path[0] != '\0' ? path : ".", &o);
+    if (err < 0)
+        return refuse(r, err);
     size_t len = strlen(path);
-    int err = S_ISREG(st.st_mode) && len > 0 && path[len - 1] != '/'
-                  ? send_regular(x, s, fd, &st, path)
-                  : refuse(r, -ENOENT);
-    close(fd);
+    if (S_ISDIR(o.st.st_mode))
+        err = send_directory(x, s, o.fd, path);
+    else if (S_ISREG(o.st.st_mode) && len > 0 && path[len - 1] != '/')
+        err = send_regular(x, s, o.fd, &o.st, path);
+    else
+        err = refuse(r, -ENOENT);
+    weft__http_opened_put(&o);
     return err;
 }
 
@@ -200,6 +200,8 @@ static int static_open(struct weft__http_static **ret, const struct weft_http_st
     s->list = o->list;
     s->hidden = o->hidden;
     s->precompressed = o->precompressed;
+    s->keep.max = o->keep_open;
+    s->keep.for_ns = (o->keep_ms > 0 ? o->keep_ms : 1000) * 1000000;
     s->index = weft__strdup(o->index != NULL ? o->index : "index.html");
     s->cache_control = o->cache_control != NULL ? weft__strdup(o->cache_control) : NULL;
     s->dirfd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -225,6 +227,8 @@ int weft_http_static(struct weft_http_app *app, const char *prefix,
     size_t len = prefix != NULL ? strlen(prefix) : 0;
     if (o == NULL || o->dir == NULL || len == 0 || prefix[0] != '/')
         return weft__fail(-EINVAL, "files need a directory and a prefix that begins with '/'");
+    if (o->keep_open < 0 || o->keep_open > 100000 || o->keep_ms < 0 || o->keep_ms > 86400000)
+        return weft__fail(-EINVAL, "at most 100,000 files can be kept open, for a day at most");
     if (weft__sim_proc != NULL)
         return weft__fail(WEFT_EOUTSIDE, "a directory of the real system");
     bool slash = prefix[len - 1] == '/';

@@ -33,6 +33,24 @@ ssize_t weft__http_read_file(struct weft__http_exchange *x, int fd, void *buf, s
  * cancel or time-out of the wait. */
 int weft__http_read_ahead(struct weft__http_exchange *x, int fd, off_t at, size_t len);
 
+/* How many files of one directory a worker keeps open, and for how long without asking for the path
+ * again; it is also the name of the cache. */
+struct weft__http_keep {
+    int max; /* 0: none */
+    int64_t for_ns;
+};
+struct weft__http_kept;
+struct weft__http_opened {
+    int fd;
+    struct stat st;
+    struct weft__http_kept *kept; /* whose fd it is; NULL: our own */
+};
+/* Opens a path beneath dirfd, or takes what is kept (opened.c). 0, and to be put back; or as
+ * weft__http_open. */
+int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http_keep *keep,
+                          int dirfd, const char *path, struct weft__http_opened *ret);
+void weft__http_opened_put(struct weft__http_opened *o);
+
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f);
 
 /* Answers with a listing of the directory dirfd, which it takes. */
