@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server that bench/http.py measures: a fixed reply in a task, the same without a task, files.
+ * The server that bench/http.py measures: a fixed reply in a task, the same without a task, files,
+ * the same files kept open.
  *
  * Floor 6. usage: bench-http ENDPOINT [DIRECTORY]; prints `listening ENDPOINT`, ends on SIGTERM.
  */
@@ -34,6 +35,9 @@ static int run(void *arg)
                                  hello, NULL);
     if (r == 0 && argv[2] != NULL)
         r = weft_http_static(app, "/files", &(struct weft_http_static_options){.dir = argv[2]});
+    if (r == 0 && argv[2] != NULL)
+        r = weft_http_static(app, "/kept",
+                             &(struct weft_http_static_options){.dir = argv[2], .keep_open = 100});
     if (r == 0)
         r = weft_group_open(&g);
     if (r == 0)

@@ -54,6 +54,8 @@ static int open_with(int dirfd, const char *path, uint64_t resolve)
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
                            .resolve = resolve};
     int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+    if (fd < 0 && errno == ENOSYS && (resolve & RESOLVE_BENEATH) == 0)
+        fd = openat(dirfd, path, (int)how.flags);
     return fd < 0 ? -errno : fd;
 }
 
