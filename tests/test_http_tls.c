@@ -13,7 +13,7 @@
 struct secure {
     struct http_kit k;
     char *pem;
-    struct weft_tls *trusting;
+    struct weft_tls *trusting, *old; /* of clients; the second one offers no HTTP/2 */
     char url[128];
 };
 
@@ -41,6 +41,8 @@ static void secure_open(struct secure *s, const char *names, struct weft_http_op
     CHECK_EQ(weft_tls_open(&s->trusting,
                            &(struct weft_tls_options){.ca = s->pem, .alpn = "h2,http/1.1"}),
              0);
+    CHECK_EQ(weft_tls_open(&s->old, &(struct weft_tls_options){.ca = s->pem, .alpn = "http/1.1"}),
+             0);
     http_kit_route(app, "GET /hello", hello);
     http_kit_route(app, "POST /echo", echo);
     s->k.app = app;
@@ -55,6 +57,7 @@ static void secure_close(struct secure *s)
 {
     http_kit_close(&s->k);
     weft_tls_close(&s->trusting);
+    weft_tls_close(&s->old);
     weft_tls_text_free(&s->pem);
 }
 
@@ -111,6 +114,21 @@ static int verification(void *arg)
     return 0;
 }
 
+/* A context that offers what the client is not to speak could only fail, at every request. */
+static int contradiction(void *arg)
+{
+    struct weft_http_client *c = NULL;
+    struct weft_tls *tls = NULL;
+    (void)arg;
+    CHECK_EQ(weft_tls_open(&tls, &(struct weft_tls_options){.alpn = "http/1.1,h2"}), 0);
+    CHECK_EQ(
+        weft_http_client_open(&c, &(struct weft_http_client_options){.tls = tls, .no_http2 = true}),
+        -EINVAL);
+    CHECK(c == NULL && strstr(weft_error_detail(), "h2") != NULL);
+    weft_tls_close(&tls);
+    return 0;
+}
+
 /* HTTP/2 where both sides like it, and one connection for all. */
 static int alpn_and_pool(void *arg)
 {
@@ -119,8 +137,8 @@ static int alpn_and_pool(void *arg)
         struct secure s;
         struct weft_http_client_stats st;
         secure_open(&s, NULL, (struct weft_http_options){.no_http2 = i == 2});
-        struct weft_http_client *c =
-            client_of((struct weft_http_client_options){.tls = s.trusting, .no_http2 = i == 1});
+        struct weft_http_client *c = client_of((struct weft_http_client_options){
+            .tls = i == 1 ? s.old : s.trusting, .no_http2 = i == 1});
         for (int n = 0; n < 5; n++)
             get(c, &s, i == 0 ? 20 : 11, i == 0 ? "hello over 'h2'" : "hello over 'http/1.1'");
         weft_http_client_stats(c, &st);
@@ -159,7 +177,7 @@ static int parking(void *arg)
     secure_open(&s, NULL, (struct weft_http_options){.park_ms = 20});
     size_t before = 0;
     for (int i = 0; i < KEPT; i++) {
-        c[i] = client_of((struct weft_http_client_options){.tls = s.trusting, .no_http2 = true});
+        c[i] = client_of((struct weft_http_client_options){.tls = s.old, .no_http2 = true});
         get(c[i], &s, 11, "hello over 'http/1.1'");
         if (i == KEPT / 2 - 1) {
             wait_parked(&s, KEPT / 2);
@@ -187,6 +205,6 @@ static int parking(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(verification), IN_TASK(alpn_and_pool),
-                                        IN_TASK(parking)};
+static const struct kit_case cases[] = {IN_TASK(verification), IN_TASK(contradiction),
+                                        IN_TASK(alpn_and_pool), IN_TASK(parking)};
 KIT_MAIN(cases)

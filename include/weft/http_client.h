@@ -42,8 +42,8 @@ struct weft_http_client_options {
     int64_t decoded_max;    /* bytes that a compressed body may become; 0: 1 GiB */
     bool no_cookies;        /* keep none, send none */
     bool no_decode;         /* bodies as they are sent; gzip, deflate and br are not asked for */
-    bool no_http2;
-    bool http2_prior; /* http:// speaks HTTP/2 from the first byte (RFC 9113 section 3.3) */
+    bool no_http2;          /* then the alpn of tls must not offer h2 */
+    bool http2_prior;       /* http:// speaks HTTP/2 from the first byte (RFC 9113 section 3.3) */
 };
 
 /*

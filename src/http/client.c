@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "http/client.h"
+#include "tls/tls.h"
 #include "wire/http_field.h"
 
 #define DEFAULT_CONNECTIONS 256
@@ -85,6 +86,9 @@ int weft_http_client_open(struct weft_http_client **ret, const struct weft_http_
     if (o == NULL)
         o = &defaults;
     int err = check_options(o);
+    if (err == 0 && o->no_http2 && o->tls != NULL && weft__tls_offers(o->tls, "h2"))
+        err =
+            weft__fail(-EINVAL, "no_http2, and the alpn of tls offers h2: servers would choose it");
     if (err < 0)
         return err;
     struct weft_http_client *c = weft__calloc(1, sizeof *c);

@@ -142,6 +142,15 @@ static int parse_alpn(struct weft_tls *tls)
     return 0;
 }
 
+bool weft__tls_offers(const struct weft_tls *tls, const char *protocol)
+{
+    size_t len = strlen(protocol);
+    for (size_t at = 0; at < tls->alpn_len; at += tls->alpn[at] + (size_t)1)
+        if (tls->alpn[at] == len && memcmp(tls->alpn + at + 1, protocol, len) == 0)
+            return true;
+    return false;
+}
+
 static int open_keylog(struct weft_tls *tls)
 {
     const char *path = tls->options.keylog_file;

@@ -196,4 +196,7 @@ void weft__tls_name_text(const X509_NAME *name, char *buf, size_t cap);
 void weft__tls_time_text(const ASN1_TIME *t, char *buf, size_t cap);
 void weft__tls_names_text(X509 *cert, char *buf, size_t cap);
 
+/* Whether the context offers that protocol (ALPN). */
+bool weft__tls_offers(const struct weft_tls *tls, const char *protocol);
+
 #endif

@@ -268,7 +268,8 @@ static int requests(void *arg)
         if (got < 0)
             return got;
     }
-    got = weft_now_ns() < weft_ms(TROUBLED_MS) ? weft_sleep_ms(TROUBLED_MS) : 0;
+    int64_t troubled = weft_ms(TROUBLED_MS) - weft_sim_now_ns(all.sim);
+    got = troubled > 0 ? weft_sleep_until(weft_after_ns(troubled)) : 0;
     /* Every kind of request is answered now; a POST over a connection that had died may fail, and
      * then its caller knows it. */
     for (int64_t kind = 0; kind < 4 && got >= 0; kind++) {
@@ -352,7 +353,7 @@ static int talker(void *arg)
 {
     int got = 0;
     (void)arg;
-    while (weft_now_ns() < weft_ms(TROUBLED_MS)) {
+    while (weft_sim_now_ns(all.sim) < weft_ms(TROUBLED_MS)) {
         got = talk((int)pick(all.sim, 1, 20));
         if (got == WEFT_ECHECK || got == -ECANCELED)
             return got;
