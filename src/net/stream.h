@@ -232,8 +232,8 @@ int weft__out_lend(struct weft_stream *s, struct weft__rbuf *rb, const void *dat
 /* The same of bytes that are sent from where they lie, with a reference until they are; short ones
  * are copied. len > 0. */
 int weft__out_share(struct weft_stream *s, struct weft__shared *sh, const void *data, size_t len);
-/* The same for a stream of any kind, with the checks of a write (write.c): NULL also where a write
- * would fail or wait, which it is then to find out. */
+/* As weft__out_room and weft__out_filled, for a stream of any kind and with the checks of a write
+ * (write.c): NULL also where a write would fail or wait, which it is then to find out. */
 char *weft__write_room(struct weft_stream *s, size_t len);
 void weft__write_filled(struct weft_stream *s, size_t len);
 /* Begins to send now. */
