@@ -188,7 +188,7 @@ int weft__jar_set(struct weft__jar *j, const struct weft_url *url, struct weft__
 {
     struct weft__http_set_cookie s;
     int64_t now = now_s();
-    bool host_only;
+    bool host_only = false;
     if (!weft__http_set_cookie_parse(set_cookie, now, &s))
         return weft__fail(-EINVAL, "not a cookie, or one that breaks the rules of its name");
     int err = may_set(j, url, &s, &host_only);
