@@ -335,7 +335,7 @@ struct weft_http_static_options {
 };
 /* Serves the files below a directory at prefix (GET and HEAD), with ranges and conditions. Nothing
  * outside of dir is reached, by no "..", no symbolic link. Errors as of weft_http_route and
- * open(2). */
+ * open(2); -ENOSYS, or what a filter of system calls says, where there is no openat2(2). */
 WEFT_API WEFT_MUST_CHECK int weft_http_static(struct weft_http_app *app, const char *prefix,
                                               const struct weft_http_static_options *o);
 /* Sends one file, by its path, in the same way. 404 when there is none. */

@@ -77,6 +77,15 @@ static int open_job(struct weft_job *job, void *arg)
     return 0;
 }
 
+int weft__http_open_works(int dirfd)
+{
+    int fd = open_waiting(dirfd, ".", RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
 int weft__http_open(struct weft__http_exchange *x, int dirfd, const char *path, bool beneath)
 {
     struct disk_job j = {.fd = dirfd, .path = path};

@@ -208,6 +208,8 @@ static int static_open(struct weft__http_static **ret, const struct weft_http_st
     int err = 0;
     if (s->dirfd < 0)
         err = weft__fail(-errno, "directory '%s'", o->dir);
+    else if ((err = weft__http_open_works(s->dirfd)) < 0)
+        err = weft__fail(err, "openat2(2) of the directory '%s'", o->dir);
     else if (s->index == NULL || (s->cache_control == NULL && o->cache_control != NULL))
         err = -ENOMEM;
     else if (strchr(s->index, '/') != NULL)

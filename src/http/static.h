@@ -26,6 +26,9 @@ struct weft__http_file {
  * reached.
  */
 int weft__http_open(struct weft__http_exchange *x, int dirfd, const char *path, bool beneath);
+/* Whether paths can be opened beneath dirfd: 0, or as openat2(2), which some kernels and filters of
+ * system calls do not have. */
+int weft__http_open_works(int dirfd);
 /* As pread(2). buf lives as long as the call. */
 ssize_t weft__http_read_file(struct weft__http_exchange *x, int fd, void *buf, size_t len,
                              off_t at);
