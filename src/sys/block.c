@@ -106,6 +106,8 @@ static int wait_for(struct block_sys *s, struct weft__op *op, enum weft__tried t
 {
     bool late = false;
     int r;
+    if (t == WEFT__TRIED_WAIT && op->fd < 0)
+        return -EBADF; /* ppoll would pass over it */
     if (t == WEFT__TRIED_WAIT) {
         r = wait_fd(s, op->fd, weft__try_events(op), op->until_ns, &late);
     } else {
