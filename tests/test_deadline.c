@@ -115,16 +115,21 @@ static int exchange(const char *host, int port, weft_deadline d, const char **wh
     return err;
 }
 
+/* Where a machine is too slow to come to what hangs, it is given more time. */
 static void times_out(const char *host, int port, const char *want)
 {
-    int64_t best_ns = INT64_MAX;
+    int64_t best_ns = INT64_MAX, budget_ms = BUDGET_MS;
     for (int i = 0; i < TRIES && best_ns > weft_ms(LATE_MS); i++) {
         const char *where;
-        weft_deadline d = weft_after_ms(BUDGET_MS);
+        weft_deadline d = weft_after_ms(budget_ms);
         CHECK_EQ(exchange(host, port, d, &where), -ETIMEDOUT);
         int64_t late_ns = weft_now_ns() - d.ns;
-        CHECK(strcmp(where, want) == 0);
         CHECK(late_ns >= 0);
+        if (strcmp(where, want) != 0) {
+            CHECK(i < TRIES - 1);
+            budget_ms *= 3;
+            continue;
+        }
         best_ns = weft__min_i64(best_ns, late_ns);
     }
     if (best_ns > weft_ms(LATE_MS))
