@@ -8,7 +8,7 @@
 
 /* --- Bytes in order -------------------------------------------------------------------------- */
 
-#define ORDER_BYTES (KIT_SLOW ? 2 * MIB : 8 * MIB)
+#define ORDER_BYTES (RUNNING_ON_VALGRIND ? MIB / 2 : KIT_SLOW ? 2 * MIB : 8 * MIB)
 
 static int send_it(void *arg)
 {
@@ -61,7 +61,7 @@ static void both_ways(const struct stream_kit *k)
 
 /* --- All ways of reading, mixed -------------------------------------------------------------- */
 
-#define MIX_BYTES (KIT_SLOW ? MIB / 2 : 2 * MIB)
+#define MIX_BYTES (RUNNING_ON_VALGRIND ? MIB / 8 : KIT_SLOW ? MIB / 2 : 2 * MIB)
 
 static size_t by_read_full(struct weft_stream *s, uint64_t at, size_t left, uint64_t *seed)
 {
