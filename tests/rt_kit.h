@@ -39,8 +39,17 @@
 #endif
 
 #define KIT_SANITIZED (WEFT__ASAN || WEFT__TSAN)
-/* Everything takes much longer there, and clocks jump. */
-#define KIT_SLOW (KIT_SANITIZED || RUNNING_ON_VALGRIND)
+/* Everything takes much longer there, and clocks jump; likewise in an emulator of another machine,
+ * of which the environment tells, and which lacks system calls besides. */
+#define KIT_SLOW (KIT_SANITIZED || RUNNING_ON_VALGRIND || KIT_EMULATED)
+#define KIT_EMULATED (kit_emulator()[0] != '\0')
+
+/* What starts a program that is built as this one is, with a space after it; or "". */
+static inline const char *kit_emulator(void)
+{
+    const char *command = getenv("WEFT_TEST_EMULATOR");
+    return command != NULL ? command : "";
+}
 
 #define CHECK(cond)                                                                                \
     do {                                                                                           \

@@ -24,10 +24,16 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
+/* An emulator of another machine says yes to each madvise(2) and makes no guard. */
+static inline bool emulated(void)
+{
+    return getenv("WEFT_TEST_EMULATOR") != NULL;
+}
+
 /* Whether memory is what the kernel says: not under tools that keep their own copy of it. */
 static inline bool plain(void)
 {
-    return !WEFT__ASAN && !WEFT__TSAN && !RUNNING_ON_VALGRIND;
+    return !WEFT__ASAN && !WEFT__TSAN && !RUNNING_ON_VALGRIND && !emulated();
 }
 
 static inline struct weft__stack_pool *open_pool(size_t stack_size, size_t max_stacks)

@@ -83,8 +83,10 @@ static void options(void)
     CHECK_EQ(option(s, IPPROTO_TCP, TCP_FASTOPEN_CONNECT), 1);
     char name[IF_NAMESIZE] = "";
     socklen_t len = sizeof name;
-    CHECK_EQ(getsockopt(weft_stream_fd(s), SOL_SOCKET, SO_BINDTODEVICE, name, &len), 0);
-    CHECK(strcmp(name, "lo") == 0);
+    if (!KIT_EMULATED) { /* it takes the option for a number, and can set but not read it */
+        CHECK_EQ(getsockopt(weft_stream_fd(s), SOL_SOCKET, SO_BINDTODEVICE, name, &len), 0);
+        CHECK(strcmp(name, "lo") == 0);
+    }
     weft_abort(&s);
     (void)snprintf(at, sizeof at, "%s?interface=nosuch0", t.at);
     CHECK_EQ(weft_dial(&s, at, NULL, WEFT_NEVER), -ENODEV);

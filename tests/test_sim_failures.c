@@ -428,12 +428,12 @@ static void the_report_in_full(void **state)
 /* The command is as a shell takes it, whatever the arguments were. */
 static void the_replay_is_quoted(void **state)
 {
-    char path[400], command[600], text[4000];
+    char path[400], command[1024], text[4000];
     (void)state;
     ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
     assert_true(len > 0);
     path[len] = '\0';
-    (void)snprintf(command, sizeof command, "'%s' 'a b' \"it's\" --x=1 ''", path);
+    (void)snprintf(command, sizeof command, "%s'%s' 'a b' \"it's\" --x=1 ''", kit_emulator(), path);
     FILE *f = popen(command, "r"); /* which comes to fail_for_a_parent */
     assert_non_null(f);
     text[fread(text, 1, sizeof text - 1, f)] = '\0';

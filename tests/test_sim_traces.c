@@ -18,8 +18,8 @@ static void hash_of(const char *program, unsigned seed, const char *trace, char 
 {
     char command[2048];
     int n = snprintf(command, sizeof command,
-                     "WEFT_SIM_SEED=%u WEFT_SIM_TRACE='%s' '%s' >&2 && sha256sum <'%s'", seed,
-                     trace, program, trace);
+                     "WEFT_SIM_SEED=%u WEFT_SIM_TRACE='%s' %s'%s' >&2 && sha256sum <'%s'", seed,
+                     trace, kit_emulator(), program, trace);
     assert_true(n > 0 && (size_t)n < sizeof command);
     FILE *f = popen(command, "r");
     assert_non_null(f);

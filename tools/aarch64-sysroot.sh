@@ -13,7 +13,8 @@ cd build-aarch64
 here=$PWD
 packages="liburing2 liburing-dev libcmocka0 libcmocka-dev libssl3 libssl-dev libc-ares2
     libc-ares-dev libidn2-0 libidn2-dev libunistring2 libunistring-dev zlib1g zlib1g-dev libbrotli1
-    libbrotli-dev libnghttp2-14 libnghttp2-dev libpsl5 libpsl-dev"
+    libbrotli-dev libnghttp2-14 libnghttp2-dev libpsl5 libpsl-dev
+    libjansson4 libjansson-dev"
 
 if [ "$(cat sysroot/.complete 2>/dev/null)" != "$packages" ]; then
     rm -rf sysroot

@@ -29,9 +29,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test-logs"
 AARCH64 = ROOT / "build-aarch64"
+EMULATOR = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu",
+            "-E", f"LD_LIBRARY_PATH={AARCH64}/sysroot/usr/lib/aarch64-linux-gnu"]
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS") or 10)
 COMMON = ["-Dtests=enabled", "-Dwerror=true"]
-SANITIZED = COMMON + ["-Dchecks=true", "-Doptimization=1", "-Db_lundef=false"]
+SANITIZING = ["-Dchecks=true", "-Doptimization=1", "-Db_lundef=false"]
+SANITIZED = COMMON + SANITIZING
 
 
 @dataclasses.dataclass
@@ -113,17 +116,16 @@ CONFIGURATIONS = {
         "aarch64, cross-built, in qemu's user mode",
         ["unit"],
         COMMON + ["-Dchecks=true", "--cross-file", str(AARCH64 / "cross.ini")],
+        env={"WEFT_TEST_EMULATOR": " ".join(EMULATOR) + " "},
         before="tools/aarch64-sysroot.sh",
-        only=r"test_(address|base|cancel|channel|ctx|error|group|hist|loop|offload|post|stream"
-             r"|stream_record|stream_write|sync|task|thread_group|wheel|wire)$",
-        wrapper=["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-E",
-                 f"LD_LIBRARY_PATH={AARCH64}/sysroot/usr/lib/aarch64-linux-gnu"],
+        wrapper=EMULATOR,
         slower=10,
     ),
     "fuzz": Configuration(
         f"clang, libFuzzer, {FUZZ_SECONDS} seconds each",
         ["fuzz"],
-        SANITIZED + ["-Db_sanitize=address,undefined", "-Dfuzz=true", "-Dexamples=false"],
+        SANITIZING + ["-Db_sanitize=address,undefined", "-Dfuzz=true", "-Dwerror=true",
+                      "-Dtests=disabled", "-Dapps=false", "-Dexamples=false"],
         env=SANITIZER_ENV,
         build_env={"CC": "clang"},
         slower=1 + FUZZ_SECONDS / 100,
