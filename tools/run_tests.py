@@ -107,7 +107,8 @@ CONFIGURATIONS = {
         env={"WEFT_DRIVER": "epoll"},
         wrapper=["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
                  "--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect",
-                 "--fair-sched=yes", "--max-stackframe=1000000"],
+                 "--fair-sched=yes", "--max-stackframe=1000000",
+                 f"--suppressions={ROOT}/tools/valgrind.supp"],
         slower=10,
     ),
     # Left out is what rests on parts of the kernel that the emulator does not have or does in its
