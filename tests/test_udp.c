@@ -170,6 +170,8 @@ static void cut_short(void)
 static void multicast(const char *endpoint, const char *group)
 {
     struct weft_udp_options o = {.reuse_port = true};
+    if (KIT_EMULATED)
+        return; /* it does not know MCAST_JOIN_GROUP */
     struct weft_udp *u = open_at(endpoint, &o), *from = open_at(endpoint, &o);
     struct weft_address to;
     char text[64], c = 0;
