@@ -24,6 +24,7 @@
 #define RESETS_BURST 200u    /* of the peer, at once, and then */
 #define RESETS_PER_S 40u     /* so many a second */
 #define CONTINUATIONS_MAX 8u /* frames of one head */
+#define GOODBYE_MS 1000      /* for the GOAWAY that says what the peer did wrong */
 
 struct wait {
     struct weft__node link, of_stream;
@@ -127,13 +128,23 @@ int weft__h2_flush(struct weft__h2 *h2, weft_deadline d)
     h2->flushing = true;
     int err = send_all(h2, d);
     h2->flushing = false;
-    if (err < 0 && cut_off(h2, err)) {
+    if (h2->leaving || (err < 0 && cut_off(h2, err)))
         wake_all(h2); /* the rest is for the others to send */
-        return err;
-    }
-    if (err < 0)
+    if (err < 0 && !cut_off(h2, err))
         weft__h2_break(h2, err);
     return err;
+}
+
+/* The GOAWAY that says what was wrong goes behind what is on its way, by whoever sends that. */
+static void last_words(struct weft__h2 *h2)
+{
+    weft_deadline until = weft_after_ms(GOODBYE_MS);
+    int err = 0;
+    h2->leaving = true;
+    while (err == 0 && h2->flushing)
+        err = follow(h2, NULL, until);
+    if (err == 0)
+        (void)weft__h2_flush(h2, until);
 }
 
 /* What has been read goes to nghttp2, which tells its callbacks. */
@@ -169,7 +180,7 @@ static int pump(struct weft__h2 *h2, weft_deadline d)
         err = n == 0 ? weft__fail(WEFT_EEOF, "the peer ended the HTTP/2 connection") : (int)n;
     }
     if (err < 0) {
-        (void)weft__h2_flush(h2, WEFT_NOW); /* GOAWAY says why */
+        last_words(h2);
         weft__h2_break(h2, err);
         return 0;
     }

@@ -91,6 +91,7 @@ struct weft__h2 {
     bool server;
     bool kept;
     bool pumping, flushing;
+    bool leaving;     /* GOAWAY is about to go: whoever flushes tells when it has */
     bool gathering;   /* frames are kept, while there is room, for somebody who will flush soon */
     bool peer_goaway; /* no new streams of ours */
     bool ping_acked;  /* the peer has answered a ping */

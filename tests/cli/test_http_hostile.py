@@ -177,6 +177,17 @@ class Hostile(harness.Case):
                     break
             self.bounded(3, 1000)
 
+    def test_told_why(self):
+        """Who breaks the protocol is told so, behind the answers that wait for him to read."""
+        for _ in range(5):
+            s = self.connect(PREFACE + frame(4, 0, 0, b"\0\4\x7f\xff\xff\xff") +
+                             frame(8, 0, 0, b"\x7f\0\0\0") + b"".join(
+                                 frame(1, 5, i, GET + path(b"/bytes/5000000")) for i in (1, 3, 5)),
+                             small=True)
+            harness.until(lambda: select.select([s], [], [], 0)[0], "answers")
+            s.sendall(frame(4, 0, 1))  # settings of a stream
+            self.assertEqual(goaway(until_end(s)), 1)
+
     def test_idle(self):
         """The connections that HTTP keeps: without a task each."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
