@@ -25,6 +25,8 @@
 #include "dns/dns.h"
 #include "replay.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 #define ASKED "a.test"
 
 static const uint16_t types[] = {WEFT_DNS_A,   WEFT_DNS_PTR,  WEFT_DNS_MX,
