@@ -33,7 +33,7 @@ static inline bool emulated(void)
 /* Whether memory is what the kernel says: not under tools that keep their own copy of it. */
 static inline bool plain(void)
 {
-    return !WEFT__ASAN && !WEFT__TSAN && !RUNNING_ON_VALGRIND && !emulated();
+    return !WEFT__ASAN && !WEFT__TSAN && !RUNNING_ON_VALGRIND;
 }
 
 static inline struct weft__stack_pool *open_pool(size_t stack_size, size_t max_stacks)

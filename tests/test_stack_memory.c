@@ -129,7 +129,7 @@ static void test_many(void **state)
 {
     (void)state;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (!plain() || page > 4096 || sysconf(_SC_AVPHYS_PAGES) < 1L << 18)
+    if (!plain() || emulated() || page > 4096 || sysconf(_SC_AVPHYS_PAGES) < 1L << 18)
         skip();
     struct weft__stack_pool *p = open_pool(0, 0);
     weft__stack_put(p, get(p));

@@ -241,19 +241,19 @@ static void poisoned(const struct stream_kit *k)
     }
 }
 
-/* Fills everything between the two, then tries to write; false: on a slow machine some went after
- * all. */
-static bool cut_before_the_first_byte(const struct stream_kit *k)
+/* Fills everything between the two, until nothing has moved on by itself for a while, then tries to
+ * write; false: on a slow machine some went after all. */
+static bool cut_before_the_first_byte(const struct stream_kit *k, int quiet_ms)
 {
     struct stream_pair p = stream_kit_pair(k);
     static char much[65536];
     if (k->maker->memory)
         CHECK_EQ(weft_write(p.a, much, sizeof much, WEFT_NEVER), 0);
     else
-        do { /* until nothing moves on by itself, either */
+        do {
             while (raw_send(weft_stream_fd(p.a), much, sizeof much, MSG_DONTWAIT) > 0) {
             }
-            CHECK_EQ(weft_sleep_ms(2), 0);
+            CHECK_EQ(weft_sleep_ms(quiet_ms), 0);
         } while (raw_send(weft_stream_fd(p.a), much, sizeof much, MSG_DONTWAIT) > 0);
     uint64_t before = weft_stream_bytes_out(p.a) + weft__out_queued(p.a);
     CHECK_EQ(write_much(p.a, soon()), -ETIMEDOUT);
@@ -273,7 +273,7 @@ static bool cut_before_the_first_byte(const struct stream_kit *k)
 static void not_poisoned(const struct stream_kit *k)
 {
     int tries = 0;
-    while (!cut_before_the_first_byte(k))
+    while (!cut_before_the_first_byte(k, 2 + 10 * tries))
         CHECK(++tries < 50);
 }
 
