@@ -13,8 +13,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#define CONNS 100
-#define WARM 20 /* what is kept as spare, and shared, is there by then */
+#define CONNS 250 /* so many that a spare block more or less is some 30 bytes of each */
+#define WARM 50   /* what is kept as spare, and shared, is there by then */
 #define BULK 20000
 
 static char bulk[BULK];

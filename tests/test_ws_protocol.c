@@ -318,6 +318,7 @@ static int slowly(void *arg)
 static int silent(void *arg)
 {
     static const struct weft_ws_options o = {.handshake_ms = 20, .ping_ms = 20, .pong_ms = 20};
+    static const struct weft_ws_options often = {.ping_ms = 5, .pong_ms = 20000};
     static const struct weft_ws_options mute = {.ping_ms = -1};
     struct house h;
     struct weft_stream *s = NULL;
@@ -332,6 +333,8 @@ static int silent(void *arg)
     CHECK_EQ(weft_event_wait(&h.room.emptied, WS_SOON), 0);
     CHECK_EQ(h.room.last_error, -EHOSTDOWN);
     weft_ws_abort(&ws);
+    house_close(&h);
+    house_open(&h, &often);
     ws = visit(&h, &mute); /* who answers stays */
     for (int i = 0; i < 10; i++) {
         struct weft_ws_message m;
