@@ -65,7 +65,8 @@ struct weft__rbuf {
     uint32_t used; /* bytes consumed, for its holder */
     uint16_t bid;  /* driver's own */
 };
-/* What one pool buffer holds: 16 KiB, which are usual, and what TLS puts around them in a record. */
+/* What one pool buffer holds: 16 KiB, which are usual, and what TLS puts around them in a record.
+ */
 #define WEFT__RBUF_SIZE 16512u
 /* What a MULTI RECV_POOL brings at most, all its results together. */
 #define WEFT__RECV_MULTI_MAX 131072u
