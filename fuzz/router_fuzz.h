@@ -140,7 +140,11 @@ static void router_fuzz_one(const uint8_t *data, size_t size)
     WEFT__ASSERT(res == 0 || res == -EINVAL || res == WEFT_ELIMIT);
     router_fuzz_split(&p, text, res);
     if (res == 0) {
+        struct weft__route_match short_cut;
         weft__router_match(&router, &p, WEFT_HTTP_GET, weft__slice_text("GET"), &m);
+        if (weft__router_match_literal(&router, text, WEFT_HTTP_GET, weft__slice_text("GET"),
+                                       &short_cut))
+            WEFT__ASSERT(short_cut.route == m.route && m.n_params == 0);
         const char *best = router_fuzz_best(&p);
         WEFT__ASSERT((best == NULL) == (m.route == NULL));
         WEFT__ASSERT(best == NULL || (m.any_path && strcmp(best, m.route->pattern) == 0));

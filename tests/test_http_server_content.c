@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -270,6 +271,32 @@ static int cold_files(void *arg)
     return 0;
 }
 
+/* A file on which somebody has a lease is told as busy; nobody spins until it is given back. */
+static int leased_file(void *arg)
+{
+    struct http_kit k;
+    char path[256];
+    (void)arg;
+    make_files();
+    (void)snprintf(path, sizeof path, "%s/a.txt", dir);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    void (*before)(int) = signal(SIGIO, SIG_IGN); /* by which its holder is asked to give it back */
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {    /* not every file system has them */
+        struct weft_http_app *app = http_kit_app();
+        CHECK_EQ(weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = dir}), 0);
+        http_kit_open(&k, app, NULL);
+        check_file(&k, "a.txt", 503, "another program holds the file");
+        CHECK_EQ(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
+        check_file(&k, "a.txt", 200, "\r\n\r\n0123456789");
+        http_kit_close(&k);
+    }
+    CHECK_EQ(close(fd), 0);
+    CHECK(signal(SIGIO, before) != SIG_ERR);
+    remove_files();
+    return 0;
+}
+
 /* --- Compression ----------------------------------------------------------------------------- */
 
 static char text[200000];
@@ -502,8 +529,8 @@ static int bodies(void *arg)
 /* Files first. */
 enum { FILE_CASES = 4 };
 static const struct kit_case cases[] = {
-    IN_TASK(files),      IN_TASK(kept_files),  IN_TASK(changed_files), IN_TASK(cold_files),
-    IN_TASK(no_openat2), IN_TASK(compression), IN_TASK(bodies)};
+    IN_TASK(files),       IN_TASK(kept_files), IN_TASK(changed_files), IN_TASK(cold_files),
+    IN_TASK(leased_file), IN_TASK(no_openat2), IN_TASK(compression),   IN_TASK(bodies)};
 
 int main(void)
 {

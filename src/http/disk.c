@@ -28,6 +28,8 @@
 
 /* So much is asked of the disk ahead of a file that is sent. */
 #define AHEAD ((size_t)2 << 20)
+/* Renames that may race with ".." in a row. */
+#define RACES_MAX 100
 
 struct disk_job {
     int fd; /* opening: the directory */
@@ -59,13 +61,13 @@ static int open_with(int dirfd, const char *path, uint64_t resolve)
     return fd < 0 ? -errno : fd;
 }
 
-/* For as long as the disk takes. */
+/* For as long as the disk takes. -EAGAIN: another program has a lease on the file (fcntl(2)), which
+ * is being taken from it and may be for many seconds. */
 static int open_waiting(int dirfd, const char *path, uint64_t resolve)
 {
-    int fd;
-    do
+    int fd = -EAGAIN;
+    for (int i = 0; i < RACES_MAX && fd == -EAGAIN; i++)
         fd = open_with(dirfd, path, resolve);
-    while (fd == -EAGAIN); /* a rename raced with ".." */
     return fd;
 }
 

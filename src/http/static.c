@@ -35,6 +35,8 @@ static int refuse(struct weft_http_response *r, int err)
         return err;
     if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
         return weft_http_error(r, 503, "too many files are open");
+    if (err == -EAGAIN)
+        return weft_http_error(r, 503, "another program holds the file");
     if (err == -ENAMETOOLONG)
         return weft_http_error(r, 414, NULL);
     return weft_http_error(r, 404, "there is no such file");
