@@ -342,9 +342,78 @@ static int client_on_thread(void *arg)
     return 0;
 }
 
+struct bad_end {
+    struct weft_http_app *app;
+    struct weft_stream *server;
+    int ended;
+};
+
+static int serve_bad_end(void *arg)
+{
+    struct bad_end *b = arg;
+    b->ended = weft_http_serve_stream(&b->server, b->app, NULL);
+    return 0;
+}
+
+/* All that the server says until its end, which is to be that of a frame; the last one's type and
+ * the code that a GOAWAY has. */
+static int read_frames(struct weft_stream *s, uint32_t *code)
+{
+    uint8_t head[9], body[16384];
+    int type = -1;
+    for (;;) {
+        ssize_t n = weft_read(s, head, 1, weft_after_s(30));
+        CHECK(n >= 0);
+        if (n == 0)
+            return type;
+        CHECK_EQ(weft_read_full(s, head + 1, sizeof head - 1, weft_after_s(30)), 0);
+        size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+        CHECK(len <= sizeof body);
+        CHECK_EQ(weft_read_full(s, body, len, weft_after_s(30)), 0);
+        type = head[3];
+        if (type == 7)
+            *code = (uint32_t)body[4] << 24 | (uint32_t)body[5] << 16 | (uint32_t)body[6] << 8 |
+                    body[7];
+    }
+}
+
+/* Who breaks the protocol and hangs up his half is told why, behind the answer that waits for him
+ * to read: it fills the pipe when the server comes to that end. */
+static int told_why(void *arg)
+{
+    static const char ask[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                              "\0\0\0\4\0\0\0\0\0"
+                              "\0\0\x0d\1\5\0\0\0\1\x82\x86\x41\1a\x44\6/large",
+                      bad[] = "\0\0\0\4\0\0\0\0\1"; /* settings of a stream */
+    struct bad_end b = {.app = NULL};
+    struct weft_stream *client = NULL;
+    struct weft_group *g = kit_group();
+    uint32_t code = 0;
+    (void)arg;
+    CHECK_EQ(weft_http_app_open(&b.app), 0);
+    CHECK_EQ(weft_http_route(b.app, "GET /large", large, NULL), 0);
+    CHECK_EQ(weft_pipe_open(&client, &b.server, 4096), 0);
+    kit_go(g, "serves", serve_bad_end, &b);
+    CHECK_EQ(weft_write(client, ask, sizeof ask - 1, weft_after_s(30)), 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_EQ(weft_yield(), 0);
+    CHECK_EQ(weft_write(client, bad, sizeof bad - 1, weft_after_s(30)), 0);
+    CHECK_EQ(weft_shutdown(client, weft_after_s(30)), 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_EQ(weft_yield(), 0);
+    CHECK_EQ(read_frames(client, &code), 7);
+    CHECK_EQ(code, 1); /* PROTOCOL_ERROR */
+    CHECK_EQ(weft_group_wait(g, weft_after_s(30)), 0);
+    CHECK_EQ(b.ended, 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_abort(&client);
+    weft_http_app_close(&b.app);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(in_tasks),         IN_TASK(in_threads), IN_TASK(ends),
     IN_TASK(side_by_side),     IN_TASK(drains),     IN_TASK(gives_up),
-    IN_TASK(client_on_thread),
+    IN_TASK(client_on_thread), IN_TASK(told_why),
 };
 KIT_MAIN(cases)

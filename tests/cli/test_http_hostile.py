@@ -181,7 +181,8 @@ class Hostile(harness.Case):
             self.bounded(3, 1000)
 
     def test_told_why(self):
-        """Who breaks the protocol is told so, behind the answers that wait for him to read."""
+        """Who breaks the protocol is told so, behind the answers that wait for him to read. (With
+        one who also hangs up, and a queue that is full for certain: tests/test_http2_server.c.)"""
         for _ in range(5):
             s = self.connect(PREFACE + frame(4, 0, 0, b"\0\4\x7f\xff\xff\xff") +
                              frame(8, 0, 0, b"\x7f\0\0\0") + b"".join(
