@@ -4,6 +4,7 @@
 #include "sim_host_kit.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -152,6 +153,107 @@ static int canceled(void *arg)
     return 0;
 }
 
+/* --- A listening socket that goes on elsewhere ------------------------------------------------ */
+
+#define SHARED 8
+
+static int connect_to(const struct sockaddr_in *at)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char c = 'x';
+    CHECK(fd >= 0);
+    CHECK_EQ(connect(fd, (const struct sockaddr *)at, sizeof *at), 0);
+    CHECK_EQ(send(fd, &c, 1, MSG_NOSIGNAL), 1);
+    return fd;
+}
+
+static in_port_t port_of(int fd)
+{
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    return at.sin_port;
+}
+
+/* Takes the place of the server that stopped: every peer has been answered, or is in the queue. */
+static void take_over(int listener, const int *peers, int n)
+{
+    struct pollfd p[SHARED + 1] = {{.fd = listener, .events = POLLIN}};
+    char c;
+    for (int i = 0; i < n; i++)
+        p[i + 1] = (struct pollfd){.fd = peers[i], .events = POLLIN};
+    for (int left = n; left > 0;) {
+        struct sockaddr_in from;
+        socklen_t len = sizeof from;
+        CHECK(poll(p, (nfds_t)n + 1, 60000) > 0);
+        for (int i = 1; i <= n; i++) {
+            if (p[i].fd < 0 || p[i].revents == 0)
+                continue;
+            CHECK_EQ(recv(p[i].fd, &c, 1, 0), 1); /* not reset, not ended without an answer */
+            p[i].fd = -1;
+            left--;
+        }
+        int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
+        for (int i = 1; i <= n && fd >= 0; i++) {
+            if (p[i].fd < 0 || port_of(p[i].fd) != from.sin_port)
+                continue;
+            p[i].fd = -1;
+            left--;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+/* A server with an inherited listener stops within the turn in which peers have come: each is
+ * served or left to the next server, and who comes later finds the socket listening. */
+static void stop_shared(int listener, const struct sockaddr_in *at, struct weft_server_options o,
+                        int turns)
+{
+    struct weft_group *g = kit_group();
+    struct weft_server *s = NULL;
+    char endpoint[32];
+    int peers[SHARED];
+    (void)snprintf(endpoint, sizeof endpoint, "fd:%d", fcntl(listener, F_DUPFD_CLOEXEC, 3));
+    CHECK_EQ(weft_server_open(&s, g, endpoint, &o, echo, NULL, NULL), 0);
+    CHECK_EQ(weft_yield(), 0);
+    for (int i = 0; i < SHARED; i++)
+        peers[i] = connect_to(at);
+    for (int i = 0; i < turns; i++)
+        CHECK_EQ(weft_yield(), 0);
+    if (o.drain_ms == 0)
+        CHECK_EQ(weft_server_drain(s, weft_after_s(60)), 0);
+    else
+        weft_group_cancel(g); /* at once, while the accept operation may have more to tell */
+    CHECK(weft_group_close(&g) <= 0);
+    take_over(listener, peers, SHARED);
+    for (int i = 0; i < SHARED; i++)
+        close(peers[i]);
+    int late = connect_to(at);
+    take_over(listener, &late, 1);
+    close(late);
+}
+
+static int shared(void *arg)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    (void)arg;
+    CHECK(listener >= 0);
+    CHECK_EQ(bind(listener, (const struct sockaddr *)&at, sizeof at), 0);
+    CHECK_EQ(listen(listener, 100), 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    for (int turns = 0; turns < 4; turns++) {
+        stop_shared(listener, &at, (struct weft_server_options){0}, turns);
+        stop_shared(listener, &at, (struct weft_server_options){.drain_ms = 60000}, turns);
+        stop_shared(listener, &at, (struct weft_server_options){.workers = 2}, turns);
+        stop_shared(listener, &at, (struct weft_server_options){.model = WEFT_THREADS}, turns);
+    }
+    close(listener);
+    return 0;
+}
+
 /* --- In simulation: the end falls into a handshake ------------------------------------------- */
 
 static int server_main(void *arg)
@@ -198,7 +300,8 @@ static void within_a_handshake(const char *driver)
 
 int main(void)
 {
-    static const struct kit_case cases[] = {IN_TASK(tasks), IN_TASK(workers), IN_TASK(threads),
-                                            IN_TASK(canceled), ON_THREAD(within_a_handshake)};
+    static const struct kit_case cases[] = {IN_TASK(tasks),   IN_TASK(workers),
+                                            IN_TASK(threads), IN_TASK(canceled),
+                                            IN_TASK(shared),  ON_THREAD(within_a_handshake)};
     return kit_main(cases, sizeof cases / sizeof cases[0]);
 }
