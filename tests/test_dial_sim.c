@@ -107,9 +107,72 @@ static void secured(void **state)
     }
 }
 
+#define MUCH 300 /* pieces of 8000 bytes */
+
+/* All of it is queued at once; then nothing happens to this stream but that the queue is sent. */
+static int says_much(struct weft_stream *s, void *arg)
+{
+    static const char piece[8000];
+    char c;
+    (void)arg;
+    for (int i = 0; i < MUCH; i++)
+        CHECK_EQ(weft_write(s, piece, sizeof piece, WEFT_NOW), 0);
+    CHECK_EQ(weft_read(s, &c, 1, WEFT_NEVER), 1);
+    return 0;
+}
+
+static int serves_much(void *arg)
+{
+    struct weft_group *g = kit_group();
+    struct weft_server *server = NULL;
+    struct weft_server_stats st = {.accepted = 0};
+    struct weft_server_options o = {
+        .tls = server_context, .idle_ms = 1000, .write_buffer = 16 << 20};
+    (void)arg;
+    CHECK_EQ(weft_server_open(&server, g, "tls://server:443", &o, says_much, NULL, NULL), 0);
+    CHECK_EQ(weft_sleep_ms(20000), 0);
+    weft_server_stats_mt(server, &st);
+    CHECK_EQ(st.accepted, 1);
+    CHECK_EQ(st.timed_out, 0);
+    return weft_group_close(&g);
+}
+
+static int reads_much(void *arg)
+{
+    struct weft_stream *s = NULL;
+    struct weft_dial_options o = {.tls = client_context, .server_name = "server.test"};
+    char buf[8000];
+    (void)arg;
+    CHECK_EQ(weft_sleep_ms(100), 0);
+    CHECK_EQ(weft_dial(&s, "tls://server:443", &o, weft_after_s(2)), 0);
+    int64_t began = weft_now_ns();
+    for (int i = 0; i < MUCH; i++)
+        CHECK_EQ(weft_read_full(s, buf, sizeof buf, WEFT_NEVER), 0);
+    CHECK(weft_now_ns() - began > weft_s(3));
+    CHECK_EQ(weft_write(s, "x", 1, weft_after_s(2)), 0);
+    CHECK_EQ(weft_read(s, buf, 1, weft_after_s(2)), 0);
+    CHECK_EQ(weft_close(&s, weft_after_s(2)), 0);
+    return 0;
+}
+
+/* A peer that takes slowly what a secured connection's task has queued is not idle. */
+static void slow_is_not_idle(void **state)
+{
+    static const struct weft_link slow = {.bytes_per_s = 400000};
+    (void)state;
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        struct weft_sim *sim = sim_open(seed, false);
+        CHECK_EQ(weft_sim_host(sim, "server", serves_much, NULL), 0);
+        CHECK_EQ(weft_sim_host(sim, "client", reads_much, NULL), 0);
+        CHECK_EQ(weft_sim_link(sim, "*", "*", &slow), 0);
+        sim_end(sim);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(dead_family), cmocka_unit_test(secured)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(dead_family), cmocka_unit_test(secured),
+                                       cmocka_unit_test(slow_is_not_idle)};
     server_context = tls_kit_server("server");
     client_context = tls_kit_client();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
