@@ -6,6 +6,7 @@
 #include "http_kit.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <weft/http_client.h>
 #include <weft/tls.h>
@@ -151,6 +152,43 @@ static int alpn_and_pool(void *arg)
     return 0;
 }
 
+/* The certificate stands in the endpoint: the versions are offered all the same, unless the
+ * endpoint says what is. */
+static int alpn_of_endpoints(void *arg)
+{
+    static const struct {
+        const char *alpn;
+        int version;
+        bool no_http2;
+    } cases[] = {{"", 20, false}, {"", 11, true}, {"&alpn=http/1.1", 11, false}};
+    (void)arg;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct secure s;
+        char endpoint[WEFT_ENDPOINT_MAX];
+        secure_open(&s, NULL, (struct weft_http_options){.no_http2 = cases[i].no_http2});
+        char path[] = "/tmp/weft-http-tls-XXXXXX";
+        int fd = mkstemp(path);
+        CHECK(fd >= 0);
+        CHECK_EQ(write(fd, s.pem, strlen(s.pem)), strlen(s.pem));
+        close(fd);
+        struct weft_http_server *second = NULL;
+        const struct weft_http_options o = {.no_http2 = cases[i].no_http2};
+        (void)snprintf(endpoint, sizeof endpoint, "tls://127.0.0.1:0?cert=%s%s", path,
+                       cases[i].alpn);
+        CHECK_EQ(weft_http_server_open(&second, s.k.g, endpoint, s.k.app, &o), 0);
+        CHECK_EQ(unlink(path), 0);
+        CHECK(weft_http_server_endpoint(second, endpoint, sizeof endpoint) > 0);
+        (void)snprintf(s.url, sizeof s.url, "https://127.0.0.1%s", strrchr(endpoint, ':'));
+        struct weft_http_client *c =
+            client_of((struct weft_http_client_options){.tls = s.trusting});
+        get(c, &s, cases[i].version,
+            cases[i].version == 20 ? "hello over 'h2'" : "hello over 'http/1.1'");
+        weft_http_client_close(&c);
+        secure_close(&s);
+    }
+    return 0;
+}
+
 static uint64_t parked_of(const struct secure *s)
 {
     struct weft_http_server_stats st;
@@ -206,5 +244,6 @@ static int parking(void *arg)
 }
 
 static const struct kit_case cases[] = {IN_TASK(verification), IN_TASK(contradiction),
-                                        IN_TASK(alpn_and_pool), IN_TASK(parking)};
+                                        IN_TASK(alpn_and_pool), IN_TASK(alpn_of_endpoints),
+                                        IN_TASK(parking)};
 KIT_MAIN(cases)

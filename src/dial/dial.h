@@ -7,6 +7,7 @@
  *
  * A plan holds copies, so it may be carried out again and again, by one flow at a time.
  */
+#include <weft/server.h>
 #include <weft/tls.h>
 
 #include "net/dial.h"
@@ -51,9 +52,15 @@ static inline const struct weft_endpoint *weft__plan_hop(const struct weft__plan
     return p->proxy != WEFT__PROXY_NONE ? &p->via : &p->to;
 }
 
-/* A context as the options ca, cert, key and alpn of an endpoint describe it; *ret stays NULL when
- * there are none of them. */
-int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e);
+/* A context as the options ca, cert, key and alpn of an endpoint describe it, with that alpn (may
+ * be NULL) where they say none; *ret stays NULL when there are none of them. */
+int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, const char *alpn);
+
+/* weft_server_open; a context that it makes of a certificate, of the options or of the endpoint,
+ * offers that alpn (RFC 7301) unless the endpoint says another. NULL: none. */
+int weft__server_open_offering(struct weft_server **ret, struct weft_group *g, const char *endpoint,
+                               const struct weft_server_options *o, weft_handler handler, void *arg,
+                               const struct weft_factory *f, const char *alpn);
 
 /* How long a name is looked up where nobody says it. */
 #define WEFT__RESOLVE_MS 10000

@@ -31,7 +31,7 @@ static int text_of(char **ret, const struct weft_endpoint *e, const char *key)
     return *ret != NULL ? 0 : -ENOMEM;
 }
 
-int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e)
+int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, const char *alpn)
 {
     enum { CA, CERT, KEY, ALPN, COUNT };
     static const char *const keys[COUNT] = {"ca", "cert", "key", "alpn"};
@@ -47,7 +47,7 @@ int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e)
     if (err == 0 && any) {
         struct weft_tls_certificate own = {.chain = texts[CERT], .key = texts[KEY]};
         struct weft_tls_options o = {.ca = texts[CA],
-                                     .alpn = texts[ALPN],
+                                     .alpn = texts[ALPN] != NULL ? texts[ALPN] : alpn,
                                      .certificates = &own,
                                      .n_certificates = texts[CERT] != NULL};
         err = weft_tls_open(ret, &o);
@@ -78,7 +78,7 @@ static int host_name(char **ret, const struct weft_endpoint *e)
 
 static int plan_tls(struct weft__plan *p, const struct weft_dial_options *o)
 {
-    int err = weft__tls_of_query(&p->tls, &p->to);
+    int err = weft__tls_of_query(&p->tls, &p->to, NULL);
     if (err == 0)
         err = text_of(&p->server_name, &p->to, "server-name");
     if (err < 0)

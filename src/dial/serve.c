@@ -34,9 +34,10 @@ static int read_endpoint(struct weft_endpoint *ret, const char *endpoint)
     return err;
 }
 
-/* The context, counted for the caller; NULL for a plain server. */
+/* The context, counted for the caller; NULL for a plain server. One that is made here offers that
+ * alpn, unless the endpoint says it. */
 static int context(struct weft_tls **ret, const struct weft_endpoint *at,
-                   const struct weft_server_options *o)
+                   const struct weft_server_options *o, const char *alpn)
 {
     char text[WEFT_ENDPOINT_MAX] = "?";
     struct weft_tls *tls = NULL;
@@ -45,11 +46,11 @@ static int context(struct weft_tls **ret, const struct weft_endpoint *at,
         return weft__fail(-EINVAL, "%s: tls is a context already: no cert and key beside it", text);
     if (at->kind == WEFT_ENDPOINT_TCP && (o->tls != NULL || o->cert != NULL || o->key != NULL))
         return weft__fail(-EINVAL, "%s is not secured, and has options of TLS: write tls://", text);
-    int err = weft__tls_of_query(&tls, at);
+    int err = weft__tls_of_query(&tls, at, alpn);
     if (err == 0 && tls == NULL && (o->cert != NULL || o->key != NULL)) {
         struct weft_tls_certificate own = {.chain = o->cert, .key = o->key};
-        err = weft_tls_open(&tls,
-                            &(struct weft_tls_options){.certificates = &own, .n_certificates = 1});
+        err = weft_tls_open(&tls, &(struct weft_tls_options){
+                                      .certificates = &own, .n_certificates = 1, .alpn = alpn});
     }
     if (err == 0 && tls == NULL && o->tls != NULL)
         tls = weft__tls_ref(o->tls);
@@ -65,9 +66,9 @@ static int context(struct weft_tls **ret, const struct weft_endpoint *at,
     return 0;
 }
 
-int weft_server_open(struct weft_server **ret, struct weft_group *g, const char *endpoint,
-                     const struct weft_server_options *o, weft_handler handler, void *arg,
-                     const struct weft_factory *f)
+int weft__server_open_offering(struct weft_server **ret, struct weft_group *g, const char *endpoint,
+                               const struct weft_server_options *o, weft_handler handler, void *arg,
+                               const struct weft_factory *f, const char *alpn)
 {
     static const struct weft_server_options none;
     struct weft__serving w = {.handler = handler, .arg = arg, .factory = f};
@@ -75,7 +76,7 @@ int weft_server_open(struct weft_server **ret, struct weft_group *g, const char 
         o = &none;
     int err = read_endpoint(&w.at, endpoint);
     if (err == 0)
-        err = context(&w.tls, &w.at, o);
+        err = context(&w.tls, &w.at, o, alpn);
     struct weft_server_options with = *o;
     char proxies[WEFT_QUERY_MAX + 1];
     if (err == 0 && weft_endpoint_option(&w.at, "proxy-from", proxies, sizeof proxies) > 0)
@@ -84,6 +85,13 @@ int weft_server_open(struct weft_server **ret, struct weft_group *g, const char 
         err = weft__server_open(ret, g, &w, &with);
     weft__tls_unref(w.tls);
     return err;
+}
+
+int weft_server_open(struct weft_server **ret, struct weft_group *g, const char *endpoint,
+                     const struct weft_server_options *o, weft_handler handler, void *arg,
+                     const struct weft_factory *f)
+{
+    return weft__server_open_offering(ret, g, endpoint, o, handler, arg, f, NULL);
 }
 
 int weft_serve(struct weft_group *g, const char *endpoint, const struct weft_server_options *o,

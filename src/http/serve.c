@@ -7,10 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include <weft/tls.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
+#include "dial/dial.h"
 #include "http/h1_server.h"
 #include "http/log.h"
 #include "http/site.h"
@@ -21,7 +20,6 @@ struct weft_http_server {
     struct weft__http_conf conf;
     struct weft_server *server;
     struct weft__log_writer *writer;
-    struct weft_tls *tls; /* the server's own, or NULL */
     size_t n_sites;
     struct weft__http_site sites[];
 };
@@ -30,7 +28,6 @@ static void http_server_free(struct weft__attached *a)
 {
     struct weft_http_server *hs = WEFT__CONTAINER_OF(a, struct weft_http_server, attached);
     weft__log_writer_close(hs->writer);
-    weft_tls_close(&hs->tls);
     for (size_t i = 0; i < hs->n_sites; i++)
         weft__http_site_fini(&hs->sites[i]);
     weft__free(hs);
@@ -43,23 +40,6 @@ static int serve_connection(struct weft_stream *s, void *arg)
     size_t i = hs->n_sites > 1 && record != NULL ? (size_t)record->worker->index : 0;
     uint32_t requests = record != NULL ? record->carried : 0;
     return weft__h1_serve(&hs->sites[i], &s, requests);
-}
-
-/* The context of a server that is given its certificate: it tells clients which versions of HTTP
- * there are (RFC 7301). Who brings a context of his own says so there. */
-static int offer_versions(struct weft_tls **ret, struct weft_server_options *so, bool no_http2)
-{
-    if (so->cert == NULL || so->tls != NULL)
-        return 0;
-    const struct weft_tls_certificate own = {.chain = so->cert, .key = so->key};
-    const struct weft_tls_options o = {
-        .certificates = &own, .n_certificates = 1, .alpn = no_http2 ? "http/1.1" : "h2,http/1.1"};
-    int err = weft_tls_open(ret, &o);
-    if (err < 0)
-        return err;
-    so->tls = *ret;
-    so->cert = so->key = NULL;
-    return 0;
 }
 
 static int open_log(struct weft_http_server *hs)
@@ -104,16 +84,16 @@ int weft_http_server_open(struct weft_http_server **ret, struct weft_group *g, c
     for (size_t i = 0; i < n; i++)
         weft__http_site_init(&hs->sites[i], &hs->conf, threads);
     hs->n_sites = n;
-    err = offer_versions(&hs->tls, &so, conf.o.no_http2);
-    if (err == 0)
-        err = open_log(hs);
+    err = open_log(hs);
     if (err < 0) {
         http_server_free(&hs->attached);
         return err;
     }
     atomic_store(&app->sealed, true);
     weft__group_attach(g, &hs->attached); /* whatever comes: a worker may have begun */
-    err = weft_server_open(&hs->server, g, endpoint, &so, serve_connection, hs, NULL);
+    /* Clients are told which versions of HTTP there are; who brings a context says it there. */
+    err = weft__server_open_offering(&hs->server, g, endpoint, &so, serve_connection, hs, NULL,
+                                     conf.o.no_http2 ? "http/1.1" : "h2,http/1.1");
     if (err == 0 && ret != NULL)
         *ret = hs;
     return err;
