@@ -141,7 +141,8 @@ struct weft_http_options {
 
 /*
  * Serves app at an endpoint as a member of g (both borrowed; o copied, its texts borrowed).
- * Errors as of weft_serve, and -EINVAL for options that make no sense.
+ * Errors as of weft_serve, and -EINVAL for options that make no sense. As there, an endpoint whose
+ * host is a name waits until that is looked up, 10 s at most.
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_serve(struct weft_group *g, const char *endpoint,
                                              struct weft_http_app *app,

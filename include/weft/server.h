@@ -75,10 +75,10 @@ typedef int (*weft_handler)(struct weft_stream *s, void *arg);
 /*
  * Listens and serves as a member of g; returns once it listens and every worker runs, errors as
  * weft_listen (and of weft_resolve: a host that is a name, but for localhost and in a simulation,
- * is looked up, which waits 10 s at most, and is served at its first address), of a worker's loop
- * or thread, and, with a certificate, weft_tls_open (and -EINVAL: WEFT_PROTOCOLS needs
- * weft_serve_protocol). Then nothing of it is left but what ends by itself, and g is as before.
- * Runs until g is cancelled.
+ * is looked up, which waits 10 s at most and is a cancellation point, and is served at its first
+ * address; an address never waits), of a worker's loop or thread, and, with a certificate,
+ * weft_tls_open (and -EINVAL: WEFT_PROTOCOLS needs weft_serve_protocol). Then nothing of it is left
+ * but what ends by itself, and g is as before. Runs until g is cancelled.
  *
  * On tls:// each connection shakes hands in its own task or thread before the handler is called, so
  * a slow peer holds up nobody; one that fails counts as a connection that failed, and is told to
