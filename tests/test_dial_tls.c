@@ -5,6 +5,8 @@
  */
 #include "tls_kit.h"
 
+#include <sys/inotify.h>
+
 #include <weft/server.h>
 
 #define SOON weft_after_s(KIT_SLOW ? 60 : 20)
@@ -386,6 +388,43 @@ static void options(void)
 
 /* --- Everywhere ------------------------------------------------------------------------------- */
 
+/* How often a file was opened since the last call. */
+static int opened(int watch)
+{
+    _Alignas(struct inotify_event) char buf[4096];
+    ssize_t n = read(watch, buf, sizeof buf);
+    CHECK(n > 0 || errno == EAGAIN);
+    return n > 0 ? (int)(n / (ssize_t)sizeof(struct inotify_event)) : 0;
+}
+
+/* The system's trust store is read for who may verify by it, and not for a server that asks nobody
+ * for a certificate. */
+static void store_is_left_alone(const char *driver)
+{
+    const struct weft_server_options o = {.cert = tls_kit_file("server.pem"),
+                                          .key = tls_kit_file("server.key")};
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    struct weft_group *g = kit_group();
+    struct weft_tls *client = NULL;
+    char endpoint[400];
+    (void)driver;
+    CHECK(watch >= 0);
+    const char *ca = tls_kit_file("ca.pem");
+    CHECK_EQ(setenv("SSL_CERT_FILE", ca, 1), 0); /* OpenSSL's name of it */
+    CHECK(inotify_add_watch(watch, ca, IN_OPEN) >= 0);
+    CHECK_EQ(weft_tls_open(&client, NULL), 0);
+    CHECK(opened(watch) > 0);
+    CHECK_EQ(weft_serve(g, "tls://127.0.0.1:0", &o, echo, NULL), 0);
+    (void)snprintf(endpoint, sizeof endpoint, "tls://127.0.0.1:0?cert=%s&key=%s", o.cert, o.key);
+    CHECK_EQ(weft_serve(g, endpoint, NULL, echo, NULL), 0);
+    CHECK_EQ(opened(watch), 0);
+    weft_group_cancel(g);
+    (void)!weft_group_close(&g);
+    weft_tls_close(&client);
+    CHECK_EQ(unsetenv("SSL_CERT_FILE"), 0);
+    close(watch);
+}
+
 static void (*const of_models[])(enum weft_model) = {
     works, unix_works, agrees_on_protocols, handshakes_fail, slow_ones, bounded,
 };
@@ -416,7 +455,8 @@ static void on_threads(const char *driver)
     options();
 }
 
-static const struct kit_case cases[] = {IN_TASK(in_tasks), ON_THREAD(on_threads)};
+static const struct kit_case cases[] = {IN_TASK(in_tasks), ON_THREAD(on_threads),
+                                        ON_THREAD(store_is_left_alone)};
 
 int main(void)
 {

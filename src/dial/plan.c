@@ -31,7 +31,8 @@ static int text_of(char **ret, const struct weft_endpoint *e, const char *key)
     return *ret != NULL ? 0 : -ENOMEM;
 }
 
-int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, const char *alpn)
+int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, bool server,
+                       const char *alpn)
 {
     enum { CA, CERT, KEY, ALPN, COUNT };
     static const char *const keys[COUNT] = {"ca", "cert", "key", "alpn"};
@@ -49,6 +50,7 @@ int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, con
         struct weft_tls_options o = {.ca = texts[CA],
                                      .alpn = texts[ALPN] != NULL ? texts[ALPN] : alpn,
                                      .certificates = &own,
+                                     .insecure_no_verify = server,
                                      .n_certificates = texts[CERT] != NULL};
         err = weft_tls_open(ret, &o);
     }
@@ -78,7 +80,7 @@ static int host_name(char **ret, const struct weft_endpoint *e)
 
 static int plan_tls(struct weft__plan *p, const struct weft_dial_options *o)
 {
-    int err = weft__tls_of_query(&p->tls, &p->to, NULL);
+    int err = weft__tls_of_query(&p->tls, &p->to, false, NULL);
     if (err == 0)
         err = text_of(&p->server_name, &p->to, "server-name");
     if (err < 0)
