@@ -32,7 +32,7 @@ static nghttp2_nv nv(const char *name, const char *value)
                         .valuelen = strlen(value)};
 }
 
-static int take(void *arg, struct weft__h2_stream *st)
+static void take(void *arg, struct weft__h2_stream *st)
 {
     struct ends *e = arg;
     struct request *q = calloc(1, sizeof *q);
@@ -41,7 +41,6 @@ static int take(void *arg, struct weft__h2_stream *st)
     q->st = st;
     e->requests++;
     weft__list_push_back(&e->ready, &q->link);
-    return 0;
 }
 
 /* Reads the body, answers with its length in a trailer and body_len bytes. */
@@ -69,7 +68,9 @@ static int answer(void *arg)
         err = weft__h2_write(q->st, body, e->body_len, false, weft_after_s(30));
     const nghttp2_nv sum = nv("x-sum", text);
     if (err == 0)
-        err = weft__h2_write_trailers(q->st, &sum, 1, weft_after_s(30));
+        err = weft__h2_set_trailers(q->st, &sum, 1);
+    if (err == 0)
+        err = weft__h2_write(q->st, "", 0, true, weft_after_s(30));
     e->answered += err == 0;
     weft__h2_let_go(q->st);
     (void)weft__h2_flush(e->server, weft_after_s(1));

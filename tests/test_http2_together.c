@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * HTTP/2 requests that come in one piece: their answers go out together, and none waits for one
- * that takes long, or for one that the client takes no bytes of. The client is bytes by hand.
+ * that takes long, or for one that the client takes no bytes of; those of routes that never wait
+ * are answered without a task. The client is bytes by hand.
  */
+#include <errno.h>
+
 #include <weft/http_server.h>
 
 #include "rt_kit.h"
@@ -37,6 +40,31 @@ static int large(struct weft_http_request *q, struct weft_http_response *r, void
     return weft_http_send(r, 200, "application/octet-stream", body, sizeof body);
 }
 
+/* Says what a call gives that would have to wait. */
+static int waits(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    int slept = weft_sleep_ms(1);
+    return weft_http_text(r, 200, slept == 0 ? "waited" : slept == -EDEADLK ? "refused" : "else");
+}
+
+static int in_pieces(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    static const char piece[40000];
+    (void)q, (void)arg;
+    int err = weft_http_begin(r);
+    for (int i = 0; i < 5 && err == 0; i++)
+        err = weft_http_write(r, piece, sizeof piece, WEFT_NEVER);
+    return err < 0 ? err : weft_http_set_trailer(r, "X-Sum", "42");
+}
+
+static int too_large(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    static const char body[2 << 20];
+    (void)q, (void)arg;
+    return weft_http_send(r, 200, "application/octet-stream", body, sizeof body);
+}
+
 /* A request in one HEADERS frame: indexed fields, and a path and an authority not to be indexed
  * (RFC 7541, 6.2.2). */
 static size_t request(uint8_t *to, uint8_t id, const char *path)
@@ -52,6 +80,8 @@ static size_t request(uint8_t *to, uint8_t id, const char *path)
 
 struct seen {
     size_t data;      /* bytes, of all streams */
+    char body[32][8]; /* the first of each */
+    size_t reset;     /* the stream that was; 0: none */
     bool ended[32];   /* by stream */
     size_t order[32]; /* when it ended */
     size_t ends;
@@ -65,10 +95,16 @@ static void next_frame(struct weft_stream *s, struct seen *seen)
     CHECK(head[0] == 0 && len <= sizeof rest && head[8] < 32);
     if (len > 0)
         CHECK_EQ(weft_read_full(s, rest, len, SOON), 0);
-    if (head[3] == 0)
+    if (head[3] == 0) {
         seen->data += len;
-    CHECK(head[3] != 3 && head[3] != 7); /* RST_STREAM, GOAWAY */
-    if (head[3] == 0 && (head[4] & 1) != 0) {
+        memcpy(seen->body[head[8]], rest, len < 7 ? len : 7);
+    }
+    CHECK(head[3] != 7); /* GOAWAY */
+    if (head[3] == 3) {  /* RST_STREAM */
+        CHECK_EQ(seen->reset, 0);
+        seen->reset = head[8];
+    }
+    if (head[3] < 2 && (head[4] & 1) != 0) { /* DATA or HEADERS, END_STREAM */
         seen->ended[head[8]] = true;
         seen->order[head[8]] = ++seen->ends;
     }
@@ -117,6 +153,7 @@ static int together(void *arg)
     while (!seen.ended[3])
         next_frame(s, &seen);
     CHECK_EQ(seen.data, 200000 + 4 * 5 + 4);
+    CHECK_EQ(seen.reset, 0);
     weft_abort(&s);
     weft_group_cancel(g);
     (void)weft_group_close(&g);
@@ -124,5 +161,139 @@ static int together(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(together)};
+/* --- Without a task --------------------------------------------------------------------------- */
+
+struct direct {
+    struct weft_group *g;
+    struct weft_http_app *app;
+    struct weft_http_server *server;
+    struct weft_stream *s;
+    uint8_t bytes[1024];
+    size_t len;
+    uint8_t next; /* stream */
+    struct seen seen;
+};
+
+static int passes(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    return weft_http_next(q, r);
+}
+
+static void direct_open(struct direct *t)
+{
+    static const struct weft_http_route_options at_once = {.at_once = true};
+    static const char begin[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+                                "\0\0\x04\x08\0\0\0\0\0\0\x10\0\0";
+    char at[WEFT_ENDPOINT_MAX];
+    *t = (struct direct){.g = kit_group(), .len = sizeof begin - 1, .next = 1};
+    memcpy(t->bytes, begin, sizeof begin);
+    CHECK_EQ(weft_http_app_open(&t->app), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /small", &at_once, small, NULL), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /waits", &at_once, waits, NULL), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /behind/waits", &at_once, waits, NULL), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /large", &at_once, large, NULL), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /pieces", &at_once, in_pieces, NULL), 0);
+    CHECK_EQ(weft_http_route_with(t->app, "GET /too-large", &at_once, too_large, NULL), 0);
+    CHECK_EQ(weft_http_route(t->app, "GET /task", waits, NULL), 0);
+    CHECK_EQ(weft_http_use(t->app, "/behind", passes, NULL), 0);
+    CHECK_EQ(weft_http_server_open(&t->server, t->g, "tcp://127.0.0.1:0", t->app, NULL), 0);
+    CHECK(weft_http_server_endpoint(t->server, at, sizeof at) > 0);
+    CHECK_EQ(weft_dial(&t->s, at, NULL, SOON), 0);
+}
+
+static uint8_t ask(struct direct *t, const char *path)
+{
+    uint8_t id = t->next;
+    t->next = (uint8_t)(t->next + 2);
+    t->len += request(t->bytes + t->len, id, path);
+    return id;
+}
+
+static void send_asked(struct direct *t)
+{
+    CHECK_EQ(weft_write(t->s, t->bytes, t->len, SOON), 0);
+    t->len = 0;
+}
+
+static void await_end(struct direct *t, uint8_t id)
+{
+    while (!t->seen.ended[id])
+        next_frame(t->s, &t->seen);
+}
+
+static uint64_t at_once_of(const struct direct *t)
+{
+    struct weft_http_server_stats st;
+    weft_http_server_stats_mt(t->server, &st);
+    return st.at_once;
+}
+
+static void direct_close(struct direct *t)
+{
+    weft_abort(&t->s);
+    weft_group_cancel(t->g);
+    (void)weft_group_close(&t->g);
+    weft_http_app_close(&t->app);
+}
+
+static int directly(void *arg)
+{
+    struct direct t;
+    (void)arg;
+    direct_open(&t);
+    uint8_t first = ask(&t, "/waits"), behind = ask(&t, "/behind/waits");
+    uint8_t task = ask(&t, "/task"), last = ask(&t, "/small"), pieces = ask(&t, "/pieces");
+    send_asked(&t);
+    await_end(&t, first);
+    await_end(&t, behind);
+    await_end(&t, task);
+    await_end(&t, last);
+    while (t.seen.data < WINDOW + 7 + 6 + 6 + 5)
+        next_frame(t.s, &t.seen);
+    CHECK(strcmp(t.seen.body[first], "refused") == 0);
+    CHECK(strcmp(t.seen.body[behind], "waited") == 0);
+    CHECK(strcmp(t.seen.body[task], "waited") == 0);
+    CHECK(strcmp(t.seen.body[last], "small") == 0);
+    CHECK_EQ(at_once_of(&t), 3);
+    /* The window of a stream holds up what does not fit, and nothing else. */
+    CHECK(!t.seen.ended[pieces]);
+    const uint8_t more[] = {0, 0, 4, 8, 0, 0, 0, 0, pieces, 0, 4, 0, 0};
+    CHECK_EQ(weft_write(t.s, more, sizeof more, SOON), 0);
+    await_end(&t, pieces);
+    CHECK_EQ(t.seen.data, 7 + 6 + 6 + 5 + 200000);
+    CHECK_EQ(t.seen.reset, 0);
+    direct_close(&t);
+    return 0;
+}
+
+/* What a client takes no bytes of is kept up to a bound; behind it, requests are a task's. */
+static int directly_held(void *arg)
+{
+    struct direct t;
+    (void)arg;
+    direct_open(&t);
+    uint8_t over = ask(&t, "/too-large"), held = ask(&t, "/large"), next = ask(&t, "/waits");
+    send_asked(&t);
+    await_end(&t, next);
+    while (t.seen.reset == 0 || t.seen.data < WINDOW + 6)
+        next_frame(t.s, &t.seen);
+    CHECK_EQ(t.seen.reset, over);
+    CHECK(!t.seen.ended[held]);
+    CHECK(strcmp(t.seen.body[next], "waited") == 0);
+    CHECK_EQ(at_once_of(&t), 2);
+    const uint8_t more[] = {0, 0, 4, 8, 0, 0, 0, 0, held, 0, 4, 0, 0};
+    CHECK_EQ(weft_write(t.s, more, sizeof more, SOON), 0);
+    await_end(&t, held);
+    next = ask(&t, "/waits");
+    send_asked(&t);
+    await_end(&t, next);
+    CHECK(strcmp(t.seen.body[next], "refused") == 0);
+    CHECK_EQ(t.seen.data, 200000 + 6 + 7);
+    direct_close(&t);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(together), IN_TASK(directly),
+                                        IN_TASK(directly_held)};
 KIT_MAIN(cases)

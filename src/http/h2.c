@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "http/h2.h"
+#include "http/h2_pool.h"
 #include "rt/rt.h"
 
 #define PIECE 8000u /* sent whole or not at all by every stream below */
@@ -99,6 +100,18 @@ static int collect(struct weft__h2 *h2)
             return err;
     }
     return weft__buffer_len(&h2->out) > 0;
+}
+
+int weft__h2_collect(struct weft__h2 *h2)
+{
+    if (h2->error < 0)
+        return h2->error;
+    if (h2->flushing)
+        return 0; /* who sends takes it along, and has the buffer now */
+    int err = collect(h2);
+    if (err < 0)
+        weft__h2_break(h2, err);
+    return err < 0 ? err : 0;
 }
 
 static int send_all(struct weft__h2 *h2, weft_deadline d)
@@ -234,6 +247,8 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     st->let_go = true; /* until a user has it */
+    h2->recent = st;
+    h2->recent_id = frame->hd.stream_id;
     return 0;
 }
 
@@ -242,8 +257,10 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
                      void *arg)
 {
     struct weft__h2 *h2 = arg;
-    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    struct weft__h2_stream *st = h2->recent; /* mostly the fields come right behind */
     (void)flags;
+    if (st == NULL || h2->recent_id != frame->hd.stream_id)
+        st = stream_of(ng, frame->hd.stream_id);
     if (st == NULL)
         return 0;
     int err = weft__h2_fields_add(st->in_trailers ? &st->trailers : &st->head, h2->options.head_max,
@@ -260,24 +277,20 @@ static bool is_interim(const struct weft__h2 *h2, const struct weft__h2_stream *
     return value.len == 3 && value.at[0] == '1';
 }
 
-static int head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
+static void head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
 {
     if (st->in_trailers)
-        return 0;
+        return;
     if (is_interim(h2, st)) {
         st->head.n = 0;
         st->head.len = 0;
-        return 0;
+        return;
     }
     st->head_done = true;
     if (!h2->server)
-        return 0;
+        return;
     st->let_go = false;
-    if (h2->options.request(h2->options.arg, st) == 0)
-        return 0;
-    st->let_go = true;
-    weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
-    return 0;
+    h2->options.request(h2->options.arg, st);
 }
 
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
@@ -293,9 +306,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     if (st == NULL)
         return 0;
     st->end_in = st->end_in || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    int err = frame->hd.type == NGHTTP2_HEADERS ? head_came(h2, st) : 0;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        head_came(h2, st);
     weft__h2_wake(st);
-    return err;
+    return 0;
 }
 
 static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
@@ -322,6 +336,7 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
         return 0;
     st->closed = true;
     st->code = code;
+    st->h2->recent = NULL;
     if (st->let_go)
         weft__h2_stream_free(st);
     else
@@ -349,8 +364,9 @@ static int make_session(struct weft__h2 *h2)
     nghttp2_option_set_max_continuations(o, CONTINUATIONS_MAX);
     nghttp2_option_set_stream_reset_rate_limit(o, RESETS_BURST, RESETS_PER_S);
     nghttp2_option_set_no_closed_streams(o, 1);
-    int res = h2->server ? nghttp2_session_server_new2(&h2->ng, cb, h2, o)
-                         : nghttp2_session_client_new2(&h2->ng, cb, h2, o);
+    nghttp2_mem *mem = h2->options.pool != NULL ? &h2->options.pool->mem : NULL;
+    int res = h2->server ? nghttp2_session_server_new3(&h2->ng, cb, h2, o, mem)
+                         : nghttp2_session_client_new3(&h2->ng, cb, h2, o, mem);
     err = res == 0 ? 0 : -ENOMEM;
 out:
     nghttp2_session_callbacks_del(cb);

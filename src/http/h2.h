@@ -35,11 +35,12 @@
 #define WEFT__H2_PREFACE_LEN 24u
 
 struct weft__h2;
+struct weft__h2_pool;
 struct weft__h2_stream;
 
 /* Fields of a head or of trailers; spans count from text. */
 struct weft__h2_fields {
-    char *text;
+    char *text; /* with a NUL behind each name and value */
     uint32_t len, cap;
     struct weft__http1_field *at;
     uint32_t n, n_cap;
@@ -47,19 +48,22 @@ struct weft__h2_fields {
 };
 
 struct weft__h2_options {
-    uint32_t streams_max;    /* that the peer may have open at once; 0: 100 */
-    uint32_t window;         /* bytes; 0: 256 KiB */
-    uint32_t session_window; /* bytes; 0: 1 MiB */
-    uint32_t head_max;       /* bytes; 0: WEFT__H2_HEAD_MAX */
-    bool connect_protocol;   /* servers: extended CONNECT, RFC 8441 */
+    uint32_t streams_max;       /* that the peer may have open at once; 0: 100 */
+    uint32_t window;            /* bytes; 0: 256 KiB */
+    uint32_t session_window;    /* bytes; 0: 1 MiB */
+    uint32_t head_max;          /* bytes; 0: WEFT__H2_HEAD_MAX */
+    bool connect_protocol;      /* servers: extended CONNECT, RFC 8441 */
+    struct weft__h2_pool *pool; /* borrowed, of the same thread; NULL: none */
     /* Servers: a request's head has come; the stream is the callee's. From within a pump: must not
-     * wait. Nonzero refuses it (REFUSED_STREAM). */
-    int (*request)(void *arg, struct weft__h2_stream *st);
+     * wait. */
+    void (*request)(void *arg, struct weft__h2_stream *st);
     void *arg;
 };
 
 struct weft__h2_stream {
-    struct weft__node link; /* in the connection's list */
+    struct weft__node link;       /* in the connection's list */
+    struct weft__node ready;      /* servers: in that of requests that are to be begun */
+    struct weft__h2_stream *next; /* while it is spare */
     struct weft__h2 *h2;
     int32_t id;
     struct weft__list waits;
@@ -74,12 +78,14 @@ struct weft__h2_stream {
     struct weft__buffer in;
     const uint8_t *out; /* the writer's */
     size_t out_left;
-    size_t unsent;      /* of the last piece, when its write failed */
-    bool out_end;       /* nothing follows what is there */
-    bool responded;     /* servers: the head of the reply is with nghttp2 */
-    bool out_submitted; /* a body was announced and its provider is with nghttp2 */
-    bool out_deferred;  /* nghttp2 waits for more of it */
-    bool out_done;      /* END_STREAM was handed out */
+    size_t unsent;            /* of the last piece, when its write failed */
+    struct weft__buffer held; /* by weft__h2_queue, for want of a window; before `out` */
+    bool queued;              /* the body came by weft__h2_queue: nobody waits for it */
+    bool out_end;             /* nothing follows what is there */
+    bool responded;           /* servers: the head of the reply is with nghttp2 */
+    bool out_submitted;       /* a body was announced and its provider is with nghttp2 */
+    bool out_deferred;        /* nghttp2 waits for more of it */
+    bool out_done;            /* END_STREAM was handed out */
     nghttp2_nv *out_trailers;
     size_t n_out_trailers;
     void *user;
@@ -101,7 +107,10 @@ struct weft__h2 {
     struct weft__list waits; /* of all streams, in the order in which they came */
     struct weft__buffer out; /* from nghttp2, and not in the stream below yet */
     size_t n_streams;
-    uint64_t received; /* bytes ever */
+    size_t held;                    /* bytes that streams hold for want of windows */
+    uint64_t received;              /* bytes ever */
+    struct weft__h2_stream *recent; /* that of recent_id; NULL: to be looked up */
+    int32_t recent_id;
 };
 
 /* A connection of a stream, which stays the caller's and is closed after it. Queues the preface and
@@ -118,6 +127,8 @@ void weft__h2_close(struct weft__h2 **h2);
  */
 int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(void *arg),
                   void *arg, bool keep, weft_deadline d);
+/* Takes over from nghttp2 what it has to send, for the next flush. Does not wait. */
+int weft__h2_collect(struct weft__h2 *h2);
 /* Sends what nghttp2 has to send. Another flow may be doing so; then it does it. */
 int weft__h2_flush(struct weft__h2 *h2, weft_deadline d);
 /* Says that no new streams are taken, last_id the last that is served; -1: those so far. */
@@ -147,9 +158,15 @@ void weft__h2_consume(struct weft__h2_stream *st, size_t n);
  * is of no use. -EPIPE: the peer wants no more. */
 int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
                    weft_deadline d);
-/* Ends the body with trailers (copied). */
-int weft__h2_write_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n,
-                            weft_deadline d);
+/*
+ * The same for who may not wait: what the windows do not let through yet is copied, and leaves as
+ * they open, with or without the user. -ENOBUFS: more than WEFT__H2_HELD_MAX of the connection's
+ * streams would be held so.
+ */
+#define WEFT__H2_HELD_MAX (1u << 20)
+int weft__h2_queue(struct weft__h2_stream *st, const void *data, size_t len, bool end);
+/* What follows the body when it ends (copied). */
+int weft__h2_set_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n);
 /* Aborts it; the peer is told the code. Does not wait. */
 void weft__h2_reset(struct weft__h2_stream *st, uint32_t code);
 /* The user is done with it; what is not complete is reset. Does not wait. */
@@ -159,5 +176,7 @@ void weft__h2_stream_free(struct weft__h2_stream *st);
 int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *name,
                         size_t name_len, const uint8_t *value, size_t value_len);
 void weft__h2_fields_fini(struct weft__h2_fields *f);
+/* Frees the spare ones. */
+void weft__h2_streams_drop(struct weft__h2_pool *p);
 
 #endif

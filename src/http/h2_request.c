@@ -2,9 +2,8 @@
 /*
  * Requests of HTTP/2: see h2_request.h.
  *
- * Floor 5. The head is written anew into the exchange's arena as one text with a NUL behind each
- * piece, so that everything above finds it as it finds that of HTTP/1. nghttp2 has checked the
- * pseudo-fields, the names and the values (RFC 9113 section 8).
+ * Floor 5. An exchange that is `direct` runs within the flow of its connection, which may not wait:
+ * what it answers is taken over whole, and leaves with what the connection sends next.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "http/h2_pool.h"
 #include "http/h2_request.h"
 #include "http/site.h"
 #include "net/stream.h"
@@ -30,15 +30,27 @@ static struct weft__h2_exchange *of(struct weft__http_exchange *x)
 struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, struct weft_stream *s,
                                                 struct weft__h2_stream *st)
 {
-    struct weft__h2_exchange *e = weft__alloc(sizeof *e);
-    if (e == NULL)
+    struct weft__h2_pool *p = st->h2->options.pool;
+    struct weft__h2_exchange *e = p != NULL ? p->exchanges : NULL;
+    if (e != NULL) {
+        p->exchanges = e->next;
+        p->n_exchanges--;
+    } else if ((e = weft__alloc(sizeof *e)) == NULL) {
         return NULL;
-    memset(e, 0, offsetof(struct weft__h2_exchange, first));
-    e->x.cls = &weft__h2_class;
-    e->x.site = site;
+    } else {
+        memset(e, 0, offsetof(struct weft__h2_exchange, first));
+        e->x.cls = &weft__h2_class;
+        e->x.site = site;
+    }
     e->x.stream = s;
+    e->x.protocol = (struct weft__slice){0};
+    e->x.body_max = e->x.stream_max = 0;
+    e->x.draining = false;
     e->st = st;
+    e->tunnel = NULL;
+    e->direct = e->continue_due = e->bodiless = false;
     e->left = -1;
+    e->got = 0;
     weft__arena_init(&e->x.arena, e->first, sizeof e->first,
                      WEFT__HTTP_ARENA_BASE + 3 * site->conf->o.body_max);
     weft__http_exchange_reset(&e->x);
@@ -47,193 +59,30 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
 
 void weft__h2_exchange_free(struct weft__h2_exchange *e)
 {
+    struct weft__h2_pool *p = e->st->h2->options.pool;
     weft__h2_tunnel_cut(e);
     weft__http_exchange_done(&e->x);
     weft__h2_let_go(e->st);
-    weft__free(e);
-}
-
-/* --- The head --------------------------------------------------------------------------------- */
-
-struct writer {
-    char *text;
-    uint32_t len;
-};
-
-static struct weft__http_span put(struct writer *w, struct weft__slice s)
-{
-    struct weft__http_span at = {w->len, (uint32_t)s.len};
-    if (s.len > 0)
-        memcpy(w->text + w->len, s.at, s.len);
-    w->text[w->len + s.len] = '\0';
-    w->len += (uint32_t)s.len + 1;
-    return at;
-}
-
-static struct weft__http_span part(struct weft__http_span all, size_t from, size_t to)
-{
-    return (struct weft__http_span){all.at + (uint32_t)from, (uint32_t)(to - from)};
-}
-
-/* :authority, or else Host; where there are both they say the same (RFC 9113 section 8.3.1). */
-static int set_host(struct weft__http1_head *h, const char *base)
-{
-    struct weft__slice authority = weft__http_slice(base, h->authority);
-    struct weft__slice field = weft__http1_value(h, base, WEFT__HN_HOST), host;
-    int port;
-    if (h->authority.len > 0 && field.at != NULL && !weft__slice_equal_nocase(authority, field))
-        return 400;
-    if (h->authority.len == 0 && field.at != NULL)
-        h->authority = (struct weft__http_span){(uint32_t)(field.at - base), (uint32_t)field.len};
-    authority = weft__http_slice(base, h->authority);
-    if (!weft__http_host_split(authority, &host, &port))
-        return 400;
-    h->host = (struct weft__http_span){(uint32_t)(host.at - base), (uint32_t)host.len};
-    h->port = port;
-    return 0;
-}
-
-static int set_target(struct weft__http1_head *h, const char *base)
-{
-    struct weft__slice t = weft__http_slice(base, h->target);
-    if (h->method == WEFT__HTTP_CONNECT && t.len == 0) {
-        h->form = WEFT__HTTP1_AUTHORITY;
-        return 0;
+    if (p == NULL || p->n_exchanges >= WEFT__H2_POOL_EXCHANGES) {
+        weft__free(e);
+        return;
     }
-    if (weft__slice_is(t, "*")) {
-        h->form = WEFT__HTTP1_ASTERISK;
-        h->path = h->target;
-        return h->method == WEFT__HTTP_OPTIONS ? 0 : 400;
+    e->next = p->exchanges;
+    p->exchanges = e;
+    p->n_exchanges++;
+}
+
+void weft__h2_exchanges_drop(struct weft__h2_pool *p)
+{
+    while (p->exchanges != NULL) {
+        struct weft__h2_exchange *e = p->exchanges;
+        p->exchanges = e->next;
+        weft__free(e);
     }
-    if (t.len == 0 || t.at[0] != '/' || !weft__http_all(t, WEFT__HC_TARGET))
-        return 400;
-    size_t mark = weft__slice_find(t, '?', 0);
-    h->form = WEFT__HTTP1_ORIGIN;
-    h->path = part(h->target, 0, mark);
-    h->has_query = mark < t.len;
-    h->query = part(h->target, h->has_query ? mark + 1 : t.len, t.len);
-    return 0;
+    p->n_exchanges = 0;
 }
 
-static void set_pseudo(struct weft__h2_exchange *e, struct weft__slice name,
-                       struct weft__http_span value)
-{
-    struct weft__http1_head *h = &e->x.q.head;
-    const char *base = e->x.q.base;
-    if (weft__slice_is(name, ":method")) {
-        h->method_name = value;
-        h->method = weft__http_method_of(weft__http_slice(base, value));
-    } else if (weft__slice_is(name, ":path")) {
-        h->target = value;
-    } else if (weft__slice_is(name, ":scheme")) {
-        h->scheme = value;
-    } else if (weft__slice_is(name, ":authority")) {
-        h->authority = value;
-    } else if (weft__slice_is(name, ":protocol")) {
-        e->x.protocol = weft__http_slice(base, value);
-    }
-}
-
-/* An extended CONNECT is answered by the route that answers a GET: there the handler stands that
- * would upgrade a connection of HTTP/1.1. */
-static int set_tunnel(struct weft__h2_exchange *e)
-{
-    struct weft__http1_head *h = &e->x.q.head;
-    if (e->x.protocol.at == NULL)
-        return 0;
-    if (h->method != WEFT__HTTP_CONNECT)
-        return 400;
-    h->method = WEFT__HTTP_GET;
-    h->body = WEFT__HTTP1_NO_BODY; /* what follows is the tunnel's */
-    h->length = 0;
-    return 0;
-}
-
-static int set_body(struct weft__h2_exchange *e)
-{
-    struct weft__http1_head *h = &e->x.q.head;
-    struct weft__slice length = weft__http1_value(h, e->x.q.base, WEFT__HN_CONTENT_LENGTH);
-    h->has_length = length.at != NULL && weft__http_decimal(length, &h->content_length);
-    h->body = WEFT__HTTP1_CHUNKED; /* of a length that is not known */
-    if (e->st->end_in && weft__buffer_len(&e->st->in) == 0) {
-        h->body = WEFT__HTTP1_NO_BODY;
-    } else if (h->has_length) {
-        h->body = WEFT__HTTP1_LENGTH;
-        h->length = h->content_length;
-    }
-    struct weft__slice expect = weft__http1_value(h, e->x.q.base, WEFT__HN_EXPECT);
-    h->expect_continue = expect.at != NULL && weft__slice_is_nocase(expect, "100-continue");
-    h->expect_other = expect.at != NULL && !h->expect_continue;
-    e->continue_due = h->expect_continue && h->body != WEFT__HTTP1_NO_BODY;
-    return h->expect_other ? 417 : 0;
-}
-
-static int make_head(struct weft__h2_exchange *e)
-{
-    const struct weft__h2_fields *f = &e->st->head;
-    struct weft__http1_head *h = &e->x.q.head;
-    struct writer w = {.text = weft__arena_alloc(&e->x.arena, f->len + 2 * f->n + 1)};
-    struct weft__http1_field *fields = weft__arena_alloc(&e->x.arena, (f->n + 1) * sizeof *fields);
-    if (w.text == NULL || fields == NULL)
-        return -ENOMEM;
-    memset(h, 0, sizeof *h);
-    h->fields = fields;
-    h->minor = 1;
-    h->keep_alive = true;
-    h->port = -1;
-    e->x.q.base = w.text;
-    for (uint32_t i = 0; i < f->n; i++) {
-        struct weft__slice name = weft__http_slice(f->text, f->at[i].name);
-        struct weft__http_span at = put(&w, name);
-        struct weft__http_span value = put(&w, weft__http_slice(f->text, f->at[i].value));
-        if (name.len > 0 && name.at[0] == ':') {
-            set_pseudo(e, name, value);
-            continue;
-        }
-        fields[h->field_count++] = (struct weft__http1_field){at, value, f->at[i].id};
-        h->seen |= UINT64_C(1) << f->at[i].id;
-    }
-    h->fields_cap = h->field_count;
-    return 0;
-}
-
-static bool serves_host(const struct weft_http_options *o, struct weft__slice host)
-{
-    for (size_t i = 0; o->hosts != NULL && o->hosts[i] != NULL; i++)
-        if (weft__slice_is_nocase(host, o->hosts[i]))
-            return true;
-    return o->hosts == NULL;
-}
-
-int weft__h2_prepare(struct weft__h2_exchange *e)
-{
-    struct weft__http_exchange *x = &e->x;
-    const struct weft_http_options *o = &x->site->conf->o;
-    bool too_large = e->st->head.too_large;
-    int err = make_head(e);
-    if (err < 0)
-        return err;
-    weft__h2_fields_fini(&e->st->head);
-    x->version = 20;
-    x->until = o->request_ms > 0 ? weft_after_ms(o->request_ms) : WEFT_NEVER;
-    x->begin_ns = o->log_format != WEFT_HTTP_LOG_NONE ? weft_now_ns() : 0;
-    if (too_large)
-        return 431;
-    int status = set_target(&x->q.head, x->q.base);
-    if (status == 0)
-        status = set_host(&x->q.head, x->q.base);
-    if (status == 0)
-        status = set_body(e);
-    if (status == 0)
-        status = set_tunnel(e);
-    if (status == 0 && !serves_host(o, weft__http_slice(x->q.base, x->q.head.host)))
-        status = 421;
-    if (status == 0 && !weft__http_route_request(x))
-        status = 400;
-    if (status == 0 && x->q.head.length > x->stream_max)
-        status = 413;
-    return status;
-}
+/* --- One request ------------------------------------------------------------------------------ */
 
 static const char *refusal(int status)
 {
@@ -271,7 +120,7 @@ static void pass_body(struct weft__h2_exchange *e)
 
 void weft__h2_answer(struct weft__h2_exchange *e)
 {
-    int status = weft__h2_prepare(e);
+    int status = e->status;
     int err = status;
     if (status > 0) {
         weft__http_count(e->x.site, &e->x.site->counters.bad_requests);
@@ -361,6 +210,14 @@ static nghttp2_nv pair(const char *name, size_t name_len, const char *value, siz
                         .valuelen = value_len};
 }
 
+/* The same, of a name in lower case that is a literal. */
+static nghttp2_nv known(const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    nghttp2_nv nv = pair(name, name_len, value, value_len);
+    nv.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+    return nv;
+}
+
 /* Fields of a connection do not exist here (RFC 9113 section 8.2.2). */
 static bool is_of_connection(struct weft__slice name)
 {
@@ -370,35 +227,25 @@ static bool is_of_connection(struct weft__slice name)
            weft__slice_is_nocase(name, "proxy-connection");
 }
 
-static int lower_fields(struct weft__http_exchange *x, const struct weft_http_field *f, size_t n,
-                        nghttp2_nv *nv, size_t *count)
+/* nghttp2 has them in lower case when it copies them. */
+static void put_fields(const struct weft_http_field *f, size_t n, nghttp2_nv *nv, size_t *count)
 {
     for (size_t i = 0; i < n; i++) {
         if (is_of_connection(weft__slice_of(f[i].name, f[i].name_len)))
             continue;
-        char *name = weft__arena_text(&x->arena, f[i].name, f[i].name_len);
-        if (name == NULL)
-            return -ENOMEM;
-        for (size_t k = 0; k < f[i].name_len; k++)
-            name[k] = weft__ascii_lower(name[k]);
-        nv[(*count)++] = pair(name, f[i].name_len, f[i].value, f[i].value_len);
+        nv[(*count)++] = pair(f[i].name, f[i].name_len, f[i].value, f[i].value_len);
     }
-    return 0;
 }
 
-/* "Server: x\r\nDate: y\r\n", as HTTP/1 says it, taken apart. */
+/* The values of "Server: x\r\nDate: y\r\n", as HTTP/1 says it. */
 static void stamp_fields(struct weft__http_exchange *x, char *buf, nghttp2_nv *nv, size_t *count)
 {
-    size_t len;
+    const struct weft__http_conf *conf = x->site->conf;
+    size_t len, server = conf->server_field_len;
     const char *text = weft__http_stamp(x->site, x->stream->loop, buf, &len);
-    struct weft__slice rest = weft__slice_of(text, len);
-    while (rest.len > 0) {
-        size_t end = weft__slice_find(rest, '\r', 0), colon = weft__slice_find(rest, ':', 0);
-        struct weft__slice value = weft__slice_trim(weft__slice_part(rest, colon + 1, end));
-        bool date = rest.at[0] == 'D';
-        nv[(*count)++] = pair(date ? "date" : "server", date ? 4 : 6, value.at, value.len);
-        rest = weft__slice_from(rest, end + 2);
-    }
+    if (server > 0)
+        nv[(*count)++] = known("server", 6, text + 8, server - 10);
+    nv[(*count)++] = known("date", 4, text + server + 6, len - server - 8);
 }
 
 static int head_of(struct weft__h2_exchange *e, int status, bool stamp, int64_t length,
@@ -413,17 +260,17 @@ static int head_of(struct weft__h2_exchange *e, int status, bool stamp, int64_t 
     struct weft__writer w = weft__writer_of(text, 64);
     *count = 0;
     weft__writer_decimal(&w, (uint64_t)status);
-    nv[(*count)++] = pair(":status", 7, text, w.pos);
+    nv[(*count)++] = known(":status", 7, text, w.pos);
     if (stamp)
         stamp_fields(x, text + 64, nv, count);
-    int err = lower_fields(x, r->fields, r->n_fields, nv, count);
-    if (err == 0 && length >= 0) {
+    put_fields(r->fields, r->n_fields, nv, count);
+    if (length >= 0) {
         size_t from = w.pos;
         weft__writer_decimal(&w, (uint64_t)length);
-        nv[(*count)++] = pair("content-length", 14, text + from, w.pos - from);
+        nv[(*count)++] = known("content-length", 14, text + from, w.pos - from);
     }
     *ret = nv;
-    return err;
+    return 0;
 }
 
 static int too_much(const struct weft__h2_exchange *e, size_t len)
@@ -434,16 +281,39 @@ static int too_much(const struct weft__h2_exchange *e, size_t len)
                       (long long)e->left);
 }
 
+static int send_body(struct weft__h2_exchange *e, const void *data, size_t len, bool end,
+                     weft_deadline d)
+{
+    return e->direct ? weft__h2_queue(e->st, data, len, end)
+                     : weft__h2_write(e->st, data, len, end, weft_earlier(d, e->x.until));
+}
+
+static int flush(struct weft__h2_exchange *e, weft_deadline d)
+{
+    return e->direct ? 0 : weft__h2_flush(e->st->h2, weft_earlier(d, e->x.until));
+}
+
 static int h2_write(struct weft__http_exchange *x, const void *data, size_t len, weft_deadline d)
 {
     struct weft__h2_exchange *e = of(x);
     int err = e->bodiless || len == 0 ? 0 : too_much(e, len);
     if (err < 0 || e->bodiless || len == 0)
         return err;
-    err = weft__h2_write(e->st, data, len, false, weft_earlier(d, x->until));
+    err = send_body(e, data, len, false, d);
     if (err == 0 && e->left >= 0)
         e->left -= (int64_t)len;
     return err;
+}
+
+static int set_trailers(struct weft__h2_exchange *e)
+{
+    const struct weft_http_response *r = &e->x.r;
+    nghttp2_nv *nv = weft__arena_alloc(&e->x.arena, r->n_trailers * sizeof *nv);
+    size_t n = 0;
+    if (nv == NULL)
+        return -ENOMEM;
+    put_fields(r->trailers, r->n_trailers, nv, &n);
+    return weft__h2_set_trailers(e->st, nv, n);
 }
 
 static int h2_end(struct weft__http_exchange *x, weft_deadline d)
@@ -455,13 +325,8 @@ static int h2_end(struct weft__http_exchange *x, weft_deadline d)
     if (e->left > 0)
         return weft__fail(-EMSGSIZE, "the body ended %lld bytes before the length it announced",
                           (long long)e->left);
-    d = weft_earlier(d, x->until);
-    if (r->n_trailers == 0)
-        return weft__h2_write(e->st, "", 0, true, d);
-    nghttp2_nv *nv = weft__arena_alloc(&x->arena, r->n_trailers * sizeof *nv);
-    size_t n = 0;
-    int err = nv == NULL ? -ENOMEM : lower_fields(x, r->trailers, r->n_trailers, nv, &n);
-    return err < 0 ? err : weft__h2_write_trailers(e->st, nv, n, d);
+    int err = r->n_trailers > 0 ? set_trailers(e) : 0;
+    return err < 0 ? err : send_body(e, "", 0, true, d);
 }
 
 static int h2_begin(struct weft__http_exchange *x, int64_t length, const void *data, size_t len,
@@ -485,11 +350,10 @@ static int h2_begin(struct weft__http_exchange *x, int64_t length, const void *d
         err = weft__h2_respond(e->st, nv, n, !e->bodiless);
     if (err < 0)
         return err;
-    d = weft_earlier(d, x->until);
     if (e->bodiless)
-        return weft__h2_flush(e->st->h2, d);
+        return flush(e, d);
     bool at_once = last && x->r.n_trailers == 0;
-    err = weft__h2_write(e->st, data, len, at_once, d);
+    err = send_body(e, data, len, at_once, d);
     if (err == 0 && e->left >= 0)
         e->left -= (int64_t)len;
     if (err == 0 && at_once)
@@ -500,6 +364,8 @@ static int h2_begin(struct weft__http_exchange *x, int64_t length, const void *d
 static int h2_send_fd(struct weft__http_exchange *x, int fd, off_t *offset, size_t len,
                       weft_deadline d)
 {
+    if (of(x)->direct)
+        return weft__fail(-EDEADLK, "a route that is marked at_once sends no long files");
     char *buf = weft__arena_alloc(&x->arena, FD_PIECE);
     int err = buf == NULL ? -ENOMEM : 0;
     while (err == 0 && len > 0 && !of(x)->bodiless) {
@@ -517,7 +383,7 @@ static int h2_send_fd(struct weft__http_exchange *x, int fd, off_t *offset, size
 
 static int h2_flush(struct weft__http_exchange *x, weft_deadline d)
 {
-    return weft__h2_flush(of(x)->st->h2, weft_earlier(d, x->until));
+    return flush(of(x), d);
 }
 
 static int h2_interim(struct weft__http_exchange *x, int status)
@@ -528,7 +394,7 @@ static int h2_interim(struct weft__http_exchange *x, int status)
     int err = head_of(e, status, false, -1, &nv, &n);
     if (err == 0)
         err = weft__h2_interim(e->st, nv, n);
-    return err < 0 ? err : weft__h2_flush(e->st->h2, x->until);
+    return err < 0 ? err : flush(e, x->until);
 }
 
 static int h2_upgrade(struct weft__http_exchange *x, const char *protocol, struct weft_stream **ret)

@@ -14,10 +14,12 @@ struct weft__h2_tunnel;
 
 struct weft__h2_exchange {
     struct weft__http_exchange x;
-    struct weft__node link; /* in what its connection has to start */
+    struct weft__h2_exchange *next; /* while it is spare */
     void *conn;
+    int status; /* as weft__h2_prepare said */
     struct weft__h2_stream *st;
     struct weft__h2_tunnel *tunnel; /* what an extended CONNECT has opened; NULL: nothing */
+    bool direct;                    /* runs in its connection's flow, and may not wait */
     bool continue_due;
     bool bodiless; /* the response has none */
     int64_t left;  /* of the response's body; -1: not known */
@@ -32,13 +34,16 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
                                                 struct weft__h2_stream *st);
 /* Lets go of the stream. */
 void weft__h2_exchange_free(struct weft__h2_exchange *e);
+/* Frees the spare ones. */
+void weft__h2_exchanges_drop(struct weft__h2_pool *p);
 /* A stream of bytes over the exchange's; the caller's, and closed with the exchange (h2_tunnel.c).
  */
 int weft__h2_tunnel_open(struct weft__h2_exchange *e, struct weft_stream **ret);
 void weft__h2_tunnel_cut(struct weft__h2_exchange *e);
-/* Makes the head. Returns 0, the status with which it is to be refused, or -ENOMEM. */
+/* Makes the head and finds the route (h2_head.c). Returns 0, or the status with which it is to be
+ * refused. */
 int weft__h2_prepare(struct weft__h2_exchange *e);
-/* Answers it, to the end of the response or the stream. */
+/* Answers what was prepared, to the end of the response or the stream. */
 void weft__h2_answer(struct weft__h2_exchange *e);
 
 #endif

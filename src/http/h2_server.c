@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "http/h2_pool.h"
 #include "http/h2_request.h"
 #include "http/h2_server.h"
 #include "net/server.h"
@@ -23,6 +24,8 @@
 #define DRAIN_SLICE_MS 50 /* the same, once it does */
 #define NOTICE_MS 2000    /* for the answer to the ping between the two GOAWAYs */
 #define FLUSH_MS 1000     /* for the last frames of a connection that ends */
+#define OUT_MARK 16384u   /* bytes that are sent before another request is answered directly */
+#define HELD_MARK 32768u  /* a client that takes nothing is a task's to wait for */
 
 enum phase { OPEN, NOTICED, CLOSING };
 
@@ -31,7 +34,7 @@ struct conn {
     struct weft_stream *s;
     struct weft__h2 *h2;
     struct weft_group *group; /* the requests' tasks; NULL on a plain thread */
-    struct weft__list ready;  /* requests that are not started yet */
+    struct weft__list ready;  /* streams whose requests are not begun yet */
     size_t running;
     enum phase phase;
     int64_t idle_ns;   /* since when nothing is asked */
@@ -58,15 +61,10 @@ int weft__h2_is_spoken(struct weft_stream *s, weft_deadline d)
 }
 
 /* From within the pump: it only queues. */
-static int take_request(void *arg, struct weft__h2_stream *st)
+static void take_request(void *arg, struct weft__h2_stream *st)
 {
     struct conn *k = arg;
-    struct weft__h2_exchange *e = weft__h2_exchange_new(k->site, k->s, st);
-    if (e == NULL)
-        return -ENOMEM;
-    e->conn = k;
-    weft__list_push_back(&k->ready, &e->link);
-    return 0;
+    weft__list_push_back(&k->ready, &st->ready);
 }
 
 static int run_request(void *arg)
@@ -82,35 +80,87 @@ static int run_request(void *arg)
     return 0;
 }
 
-static void start_requests(struct conn *k)
+static void start_request(struct conn *k, struct weft__h2_exchange *e)
 {
-    struct weft__node *n;
-    while ((n = weft__list_pop_front(&k->ready)) != NULL) {
-        struct weft__h2_exchange *e = WEFT__CONTAINER_OF(n, struct weft__h2_exchange, link);
-        int err = 0;
-        k->running++;
-        if (k->group == NULL)
-            (void)run_request(e);
-        else
-            err = weft_group_go(k->group, "http2 request", run_request, e);
-        if (err < 0) { /* no memory, or no task: the client may try again */
-            weft__h2_reset(e->st, NGHTTP2_REFUSED_STREAM);
-            weft__h2_exchange_free(e);
-            k->running--;
-        }
+    int err = 0;
+    k->running++;
+    if (k->group == NULL)
+        (void)run_request(e);
+    else
+        err = weft_group_go(k->group, "http2 request", run_request, e);
+    if (err < 0) { /* no memory, or no task: the client may try again */
+        weft__h2_reset(e->st, NGHTTP2_REFUSED_STREAM);
+        weft__h2_exchange_free(e);
+        k->running--;
     }
+}
+
+/* As over HTTP/1: whole requests for routes that never wait, unless the client takes so little that
+ * somebody has to wait for it. */
+static bool is_direct(const struct conn *k, struct weft__h2_exchange *e)
+{
+    return k->group != NULL && !k->site->shared && k->site->conf->at_once && e->status == 0 &&
+           e->x.q.head.body == WEFT__HTTP1_NO_BODY && e->x.protocol.at == NULL &&
+           k->h2->held < HELD_MARK && weft__http_is_at_once(&e->x);
+}
+
+/* In this flow, to which nothing else happens meanwhile: as a callback of the loop, so that what
+ * would wait is refused. */
+static void answer_direct(struct conn *k, struct weft__h2_exchange *e)
+{
+    struct weft__flow *self = weft__flow_current;
+    struct weft__detail **slot = weft__detail_slot;
+    struct weft__flow *callback = &k->s->loop->callback;
+    weft__flow_current = callback;
+    weft__detail_slot = &callback->detail;
+    e->direct = true;
+    weft__h2_answer(e);
+    weft__http_count(k->site, &k->site->counters.at_once);
+    weft__h2_exchange_free(e);
+    weft__flow_current = self;
+    weft__detail_slot = slot;
+}
+
+/* What is answered directly goes into the connection's buffer, and that is sent when it is full. */
+static void make_room(struct conn *k)
+{
+    int err = weft__buffer_len(&k->h2->out) >= OUT_MARK
+                  ? weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS))
+                  : 0;
+    (void)err; /* the next wait tells it, too */
 }
 
 /* Requests that came together are begun together, and what they answer at once goes out in one
  * piece, which makes one record of TLS. Each is begun within this turn of the loop, before whose
- * end nothing would be sent anyway. */
+ * end nothing would be sent anyway; what is answered directly is sent before this flow waits. */
 static void start_together(struct conn *k)
 {
-    bool several = weft__list_first(&k->ready) != weft__list_last(&k->ready);
-    k->h2->gathering = several && k->group != NULL;
-    start_requests(k);
-    if (!k->h2->gathering)
+    struct weft__node *n;
+    size_t tasks = 0, direct = 0;
+    while ((n = weft__list_pop_front(&k->ready)) != NULL) {
+        struct weft__h2_stream *st = WEFT__CONTAINER_OF(n, struct weft__h2_stream, ready);
+        struct weft__h2_exchange *e = weft__h2_exchange_new(k->site, k->s, st);
+        if (e == NULL) {
+            weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
+            weft__h2_let_go(st);
+            continue;
+        }
+        e->conn = k;
+        e->status = weft__h2_prepare(e);
+        if (is_direct(k, e)) {
+            make_room(k);
+            answer_direct(k, e);
+            direct++;
+        } else {
+            start_request(k, e);
+            tasks++;
+        }
+    }
+    if (direct > 0)
+        k->idle_ns = weft_now_ns();
+    if (k->group == NULL || tasks == 0 || tasks + direct == 1)
         return;
+    k->h2->gathering = true;
     int err = weft_yield(); /* they run before this one does again */
     k->h2->gathering = false;
     if (err == 0)
@@ -136,7 +186,7 @@ static int notice(struct weft__h2 *h2)
 static int look_around(struct conn *k)
 {
     const struct weft_http_options *o = &k->site->conf->o;
-    bool idle = k->running == 0 && weft__list_empty(&k->ready);
+    bool idle = k->running == 0 && k->h2->held == 0 && weft__list_empty(&k->ready);
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
     if (k->phase == OPEN && weft_stream_draining(k->s)) {
         k->phase = NOTICED;
@@ -176,23 +226,33 @@ static int serve(struct conn *k)
     }
 }
 
+/* The worker's, made for its first connection; threads share a site and have none. */
+static int pool_of(struct weft__http_site *site, struct weft__h2_pool **ret)
+{
+    int err = site->h2_pool == NULL && !site->shared ? weft__h2_pool_open(&site->h2_pool) : 0;
+    *ret = site->h2_pool;
+    return err;
+}
+
 static void drop_ready(struct conn *k)
 {
     struct weft__node *n;
     while ((n = weft__list_pop_front(&k->ready)) != NULL)
-        weft__h2_exchange_free(WEFT__CONTAINER_OF(n, struct weft__h2_exchange, link));
+        weft__h2_let_go(WEFT__CONTAINER_OF(n, struct weft__h2_stream, ready));
 }
 
 int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
 {
     struct conn k = {.site = site, .s = s, .idle_ns = weft_now_ns()};
-    const struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
-                                       .head_max = (uint32_t)site->conf->o.head_max,
-                                       .connect_protocol = true,
-                                       .request = take_request,
-                                       .arg = &k};
+    struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
+                                 .head_max = (uint32_t)site->conf->o.head_max,
+                                 .connect_protocol = true,
+                                 .request = take_request,
+                                 .arg = &k};
     weft__list_init(&k.ready);
-    int err = s->loop != NULL ? weft_group_open(&k.group) : 0;
+    int err = pool_of(site, &o.pool);
+    if (err == 0 && s->loop != NULL)
+        err = weft_group_open(&k.group);
     if (err == 0)
         err = weft__h2_open(&k.h2, s, true, &o);
     if (err == 0)

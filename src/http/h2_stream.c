@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "http/h2.h"
+#include "http/h2_pool.h"
 
 #define TEXT_FIRST 512u
 #define FIELDS_FIRST 16u
@@ -36,11 +37,11 @@ int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *
     int err = 0;
     /* RFC 9113 section 6.5.2: a field counts 32 bytes more than its text. */
     if (f->too_large || f->n >= WEFT__H2_FIELDS_MAX ||
-        f->len + name_len + value_len + (f->n + 1) * UINT32_C(32) > max) {
+        f->len - 2 * f->n + name_len + value_len + (f->n + 1) * UINT32_C(32) > max) {
         f->too_large = true;
         return 0;
     }
-    uint32_t want = f->len + (uint32_t)(name_len + value_len);
+    uint32_t want = f->len + (uint32_t)(name_len + value_len) + 2;
     if (want > f->cap)
         err = grow(&text, &f->cap, want, TEXT_FIRST, 1);
     f->text = text;
@@ -51,10 +52,13 @@ int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *
         return err;
     struct weft__http1_field *to = &f->at[f->n++];
     to->name = (struct weft__http_span){f->len, (uint32_t)name_len};
-    to->value = (struct weft__http_span){f->len + (uint32_t)name_len, (uint32_t)value_len};
+    to->value = (struct weft__http_span){f->len + (uint32_t)name_len + 1, (uint32_t)value_len};
     to->id = weft__http_name_of(weft__slice_of(name, name_len));
-    memcpy(f->text + f->len, name, name_len);
-    memcpy(f->text + f->len + name_len, value, value_len);
+    char *end = f->text + f->len;
+    memcpy(end, name, name_len);
+    end[name_len] = '\0';
+    memcpy(end + name_len + 1, value, value_len);
+    end[name_len + 1 + value_len] = '\0';
     f->len = want;
     return 0;
 }
@@ -70,13 +74,20 @@ void weft__h2_fields_fini(struct weft__h2_fields *f)
 
 struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id)
 {
-    struct weft__h2_stream *st = weft__calloc(1, sizeof *st);
-    if (st == NULL)
+    struct weft__h2_pool *p = h2->options.pool;
+    struct weft__h2_stream *st = p != NULL ? p->streams : NULL;
+    if (st != NULL) {
+        p->streams = st->next;
+        p->n_streams--;
+        *st = (struct weft__h2_stream){.head = st->head};
+    } else if ((st = weft__calloc(1, sizeof *st)) == NULL) {
         return NULL;
+    }
     st->h2 = h2;
     st->id = id;
     weft__list_init(&st->waits);
     weft__buffer_init(&st->in, h2->options.window);
+    weft__buffer_init(&st->held, WEFT__H2_HELD_MAX);
     weft__list_push_back(&h2->streams, &st->link);
     h2->n_streams++;
     return st;
@@ -89,23 +100,63 @@ static void free_trailers(struct weft__h2_stream *st)
     st->n_out_trailers = 0;
 }
 
+/* Keeps it, with the memory of its head, for the next request: true when there is room. */
+static bool spare(struct weft__h2_stream *st)
+{
+    struct weft__h2_pool *p = st->h2->options.pool;
+    struct weft__h2_fields *f = &st->head;
+    if (p == NULL || p->n_streams >= WEFT__H2_POOL_STREAMS || f->cap > TEXT_FIRST ||
+        f->n_cap > FIELDS_FIRST)
+        return false;
+    f->len = f->n = 0;
+    f->too_large = false;
+    st->next = p->streams;
+    p->streams = st;
+    p->n_streams++;
+    return true;
+}
+
 void weft__h2_stream_free(struct weft__h2_stream *st)
 {
+    struct weft__h2 *h2 = st->h2;
     WEFT__ASSERT(weft__list_empty(&st->waits));
     weft__list_remove(&st->link);
-    st->h2->n_streams--;
-    weft__h2_fields_fini(&st->head);
+    h2->n_streams--;
+    h2->recent = NULL;
+    h2->held -= weft__buffer_len(&st->held);
     weft__h2_fields_fini(&st->trailers);
     weft__h2_fields_fini(&st->interim);
     weft__buffer_fini(&st->in);
+    weft__buffer_fini(&st->held);
     free_trailers(st);
+    if (spare(st))
+        return;
+    weft__h2_fields_fini(&st->head);
     weft__free(st);
+}
+
+void weft__h2_streams_drop(struct weft__h2_pool *p)
+{
+    while (p->streams != NULL) {
+        struct weft__h2_stream *st = p->streams;
+        p->streams = st->next;
+        weft__h2_fields_fini(&st->head);
+        weft__free(st);
+    }
+    p->n_streams = 0;
+}
+
+static void drop_held(struct weft__h2_stream *st)
+{
+    st->h2->held -= weft__buffer_len(&st->held);
+    weft__buffer_fini(&st->held);
 }
 
 void weft__h2_reset(struct weft__h2_stream *st, uint32_t code)
 {
     st->out_left = 0;
     st->out = NULL;
+    drop_held(st);
     if (st->closed || st->h2->error < 0)
         return;
     if (nghttp2_submit_rst_stream(st->h2->ng, NGHTTP2_FLAG_NONE, st->id, code) != 0)
@@ -126,7 +177,8 @@ void weft__h2_let_go(struct weft__h2_stream *st)
         weft__h2_stream_free(st);
         return;
     }
-    bool sent = (!h2->server || st->responded) && (!st->out_submitted || st->out_done);
+    bool body_sent = st->out_done || (st->queued && st->out_end); /* or will be */
+    bool sent = (!h2->server || st->responded) && (!st->out_submitted || body_sent);
     bool whole = st->end_in && sent;
     if (!whole) {
         /* RFC 9113 section 8.1: a server that has answered wants no more of the request. */
@@ -141,13 +193,20 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
 {
     struct weft__h2_stream *st = source->ptr;
     (void)arg;
-    size_t n = weft__min_size(len, st->out_left);
-    if (n > 0) {
+    size_t held = weft__buffer_len(&st->held);
+    size_t n = weft__min_size(len, held > 0 ? held : st->out_left);
+    if (held > 0) {
+        memcpy(buf, weft__buffer_data(&st->held), n);
+        weft__buffer_consume(&st->held, n);
+        weft__buffer_trim(&st->held);
+        st->h2->held -= n;
+        held -= n;
+    } else if (n > 0) {
         memcpy(buf, st->out, n);
         st->out += n;
         st->out_left -= n;
     }
-    if (st->out_left == 0 && st->out_end) {
+    if (held == 0 && st->out_left == 0 && st->out_end) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (st->n_out_trailers > 0) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -223,27 +282,63 @@ static bool piece_sent(void *arg)
     return st->closed || (st->out_left == 0 && (!st->out_end || st->out_done));
 }
 
-int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
-                   weft_deadline d)
+static int may_write(const struct weft__h2_stream *st)
 {
-    struct weft__h2 *h2 = st->h2;
-    if (h2->error < 0)
-        return h2->error;
+    if (st->h2->error < 0)
+        return st->h2->error;
     if (st->closed)
         return st->code == NGHTTP2_NO_ERROR ? -EPIPE
                                             : weft__fail(-EPIPE, "the peer reset the stream: %s",
                                                          nghttp2_http2_strerror(st->code));
-    if (len == 0 && !end)
-        return 0;
+    return 0;
+}
+
+static int offer(struct weft__h2_stream *st, const void *data, size_t len, bool end)
+{
     st->out = data;
     st->out_left = len;
     st->out_end = end;
-    if (st->out_deferred) {
-        st->out_deferred = false;
-        if (nghttp2_session_resume_data(h2->ng, st->id) != 0)
-            return -EPIPE;
+    if (!st->out_deferred)
+        return 0;
+    st->out_deferred = false;
+    return nghttp2_session_resume_data(st->h2->ng, st->id) != 0 ? -EPIPE : 0;
+}
+
+int weft__h2_queue(struct weft__h2_stream *st, const void *data, size_t len, bool end)
+{
+    struct weft__h2 *h2 = st->h2;
+    int err = may_write(st);
+    if (err < 0 || (len == 0 && !end))
+        return err;
+    if (len > WEFT__H2_HELD_MAX - weft__min_size(h2->held, WEFT__H2_HELD_MAX))
+        return weft__fail(-ENOBUFS,
+                          "%zu bytes wait for the client's windows, and %zu more pass the"
+                          " maximum of %u",
+                          h2->held, len, WEFT__H2_HELD_MAX);
+    st->queued = true;
+    err = offer(st, data, len, end);
+    if (err == 0 && weft__buffer_len(&st->held) == 0)
+        err = weft__h2_collect(h2);
+    if (err == 0 && st->out_left > 0 && !st->closed) {
+        err = weft__buffer_append(&st->held, st->out, st->out_left);
+        h2->held += err == 0 ? st->out_left : 0;
     }
-    int err = weft__h2_flush(h2, d);
+    st->out = NULL;
+    st->out_left = 0;
+    return err;
+}
+
+int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
+                   weft_deadline d)
+{
+    struct weft__h2 *h2 = st->h2;
+    int err = may_write(st);
+    if (err < 0 || (len == 0 && !end))
+        return err;
+    err = offer(st, data, len, end);
+    if (err < 0)
+        return err;
+    err = weft__h2_flush(h2, d);
     if (err == 0 && !piece_sent(st))
         err = weft__h2_wait(h2, st, piece_sent, st, false, d);
     if (err == 0 && (st->out_left > 0 || (end && !st->out_done)))
@@ -254,29 +349,28 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
     return err;
 }
 
-int weft__h2_write_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n,
-                            weft_deadline d)
+int weft__h2_set_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
 {
     size_t size = n * sizeof *nv;
     for (size_t i = 0; i < n; i++)
         size += nv[i].namelen + nv[i].valuelen;
     free_trailers(st);
-    if (n > 0) {
-        nghttp2_nv *copy = weft__alloc(size);
-        if (copy == NULL)
-            return -ENOMEM;
-        uint8_t *at = (uint8_t *)(copy + n);
-        for (size_t i = 0; i < n; i++) {
-            copy[i] = nv[i];
-            copy[i].name = memcpy(at, nv[i].name, nv[i].namelen);
-            at += nv[i].namelen;
-            copy[i].value = memcpy(at, nv[i].value, nv[i].valuelen);
-            at += nv[i].valuelen;
-        }
-        st->out_trailers = copy;
-        st->n_out_trailers = n;
+    if (n == 0)
+        return 0;
+    nghttp2_nv *copy = weft__alloc(size);
+    if (copy == NULL)
+        return -ENOMEM;
+    uint8_t *at = (uint8_t *)(copy + n);
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = nv[i];
+        copy[i].name = memcpy(at, nv[i].name, nv[i].namelen);
+        at += nv[i].namelen;
+        copy[i].value = memcpy(at, nv[i].value, nv[i].valuelen);
+        at += nv[i].valuelen;
     }
-    return weft__h2_write(st, "", 0, true, d);
+    st->out_trailers = copy;
+    st->n_out_trailers = n;
+    return 0;
 }
 
 /* --- Receiving -------------------------------------------------------------------------------- */

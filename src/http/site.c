@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "http/h1_server.h"
+#include "http/h2_pool.h"
 #include "rt/rt.h"
 
 #define SECOND_NS INT64_C(1000000000)
@@ -91,6 +92,7 @@ void weft__http_site_fini(struct weft__http_site *site)
         weft__free(c);
     }
     site->n_spares = 0;
+    weft__h2_pool_close(&site->h2_pool);
 }
 
 int64_t weft__http_wall_s(struct weft__http_site *site, const struct weft_loop *loop)

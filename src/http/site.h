@@ -59,6 +59,7 @@ struct weft__http_counters {
 };
 
 struct weft__h1_conn;
+struct weft__h2_pool;
 struct weft__log_writer;
 struct weft__http_kept_files;
 
@@ -71,6 +72,7 @@ struct weft__http_site {
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
     struct weft__parking parking;
     struct weft__http_kept_files *kept_files; /* opened.c */
+    struct weft__h2_pool *h2_pool;            /* h2_pool.h; NULL: none yet */
     /* WEFT__HTTP_OK and "Server: ...\r\nDate: ...\r\n", made once a second. */
     int64_t stamp_s;
     int64_t stamp_until_ns; /* of the loop's clock: as good until then */
