@@ -175,12 +175,14 @@ static struct weft_http_app *h2_fuzz_kept;
 /* Made once. */
 static struct weft_http_app *h2_fuzz_app(void)
 {
+    static const struct weft_http_route_options at_once = {.at_once = true};
     struct weft_http_app *app = NULL;
     if (h2_fuzz_kept != NULL)
         return h2_fuzz_kept;
     int err = weft_http_app_open(&app);
     err = err < 0 ? err : weft_http_route(app, "GET /", h2_fuzz_page, NULL);
-    err = err < 0 ? err : weft_http_route(app, "GET /a/:name", h2_fuzz_page, NULL);
+    err = err < 0 ? err : weft_http_route_with(app, "GET /a/:name", &at_once, h2_fuzz_page, NULL);
+    err = err < 0 ? err : weft_http_route_with(app, "GET /m", &at_once, h2_fuzz_large, NULL);
     err = err < 0 ? err : weft_http_route(app, "GET /l", h2_fuzz_large, NULL);
     err = err < 0 ? err : weft_http_route(app, "POST /e", h2_fuzz_echo, NULL);
     err = err < 0 ? err : weft_http_route(app, "POST /f", h2_fuzz_form, NULL);

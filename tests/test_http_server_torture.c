@@ -63,14 +63,26 @@ static int drain(struct weft_stream *s)
     return (int)n;
 }
 
-static int ask(const char *endpoint, const char *text)
+static int ask_bytes(const char *endpoint, const char *text, size_t len)
 {
     struct weft_stream *s = NULL;
     int err = weft_dial(&s, endpoint, NULL, TORTURE_SOON);
-    THEN(err, weft_write(s, text, strlen(text), TORTURE_SOON));
+    THEN(err, weft_write(s, text, len, TORTURE_SOON));
     THEN(err, drain(s));
     return torture_first(err, weft_close(&s, TORTURE_SOON));
 }
+
+static int ask(const char *endpoint, const char *text)
+{
+    return ask_bytes(endpoint, text, strlen(text));
+}
+
+/* The preface, settings, a request that is answered directly, one in a task, GOAWAY. */
+static const char requests2[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                "\0\0\0\x04\0\0\0\0\0"
+                                "\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x04\x07/fast/a\x01\x01h"
+                                "\0\0\x0f\x01\x05\0\0\0\x03\x82\x86\x04\x08/hello/a\x01\x01h"
+                                "\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 static const char requests[] =
     "GET /hello/a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -93,6 +105,7 @@ static int exchange(void *arg)
     THEN(err, weft_http_server_endpoint(server, endpoint, sizeof endpoint));
     THEN(err, ask(endpoint, requests));
     THEN(err, ask(endpoint, "nonsense\r\n\r\n"));
+    THEN(err, ask_bytes(endpoint, requests2, sizeof requests2 - 1));
     err = torture_first(err, weft_group_close(&g));
     weft_http_app_close(&app);
     return err;

@@ -52,7 +52,8 @@ void weft__h2_pool_put(struct weft__h2_pool *p, void *at)
         return;
     struct weft__h2_pool_block *b = block_of(at);
     size_t k = class_of(b->size);
-    if (k >= WEFT__H2_POOL_CLASSES || p->kept + b->size > WEFT__H2_POOL_MAX) {
+    if (!WEFT__H2_POOL_KEEPS || k >= WEFT__H2_POOL_CLASSES ||
+        p->kept + b->size > WEFT__H2_POOL_MAX) {
         weft__free(b);
         return;
     }

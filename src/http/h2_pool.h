@@ -17,15 +17,10 @@
 
 #define WEFT__H2_POOL_STEP 32u    /* bytes between two classes */
 #define WEFT__H2_POOL_CLASSES 24u /* up to 768 bytes */
-#if WEFT__ASAN                    /* it is to see who uses what was given back */
-#define WEFT__H2_POOL_MAX 0u
-#define WEFT__H2_POOL_STREAMS 0u
-#define WEFT__H2_POOL_EXCHANGES 0u
-#else
 #define WEFT__H2_POOL_MAX (256u << 10)
 #define WEFT__H2_POOL_STREAMS 128u
 #define WEFT__H2_POOL_EXCHANGES 32u
-#endif
+#define WEFT__H2_POOL_KEEPS (!WEFT__ASAN) /* which is to see who uses what was given back */
 
 struct weft__h2_pool_block;
 struct weft__h2_stream;

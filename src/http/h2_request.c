@@ -63,7 +63,7 @@ void weft__h2_exchange_free(struct weft__h2_exchange *e)
     weft__h2_tunnel_cut(e);
     weft__http_exchange_done(&e->x);
     weft__h2_let_go(e->st);
-    if (p == NULL || p->n_exchanges >= WEFT__H2_POOL_EXCHANGES) {
+    if (!WEFT__H2_POOL_KEEPS || p == NULL || p->n_exchanges >= WEFT__H2_POOL_EXCHANGES) {
         weft__free(e);
         return;
     }

@@ -130,38 +130,49 @@ static void make_room(struct conn *k)
     (void)err; /* the next wait tells it, too */
 }
 
-/* Requests that came together are begun together, and what they answer at once goes out in one
- * piece, which makes one record of TLS. Each is begun within this turn of the loop, before whose
- * end nothing would be sent anyway; what is answered directly is sent before this flow waits. */
+/* 1: answered directly, 0: it is a task's, or was refused. */
+static int begin_request(struct conn *k, struct weft__h2_stream *st)
+{
+    struct weft__h2_exchange *e = weft__h2_exchange_new(k->site, k->s, st);
+    if (e == NULL) {
+        weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
+        weft__h2_let_go(st);
+        return 0;
+    }
+    e->conn = k;
+    e->status = weft__h2_prepare(e);
+    if (!is_direct(k, e)) {
+        start_request(k, e);
+        return 0;
+    }
+    make_room(k);
+    answer_direct(k, e);
+    k->idle_ns = weft_now_ns();
+    return 1;
+}
+
+/*
+ * Requests that came together are answered together: what they answer at once goes out in one
+ * piece, which makes one record of TLS. A task runs as soon as it is made, so that the next one
+ * finds its memory warm, until it ends or waits. What is answered directly is sent before this flow
+ * waits for more.
+ */
 static void start_together(struct conn *k)
 {
+    bool several = weft__list_first(&k->ready) != weft__list_last(&k->ready);
+    bool gather = several && k->group != NULL;
     struct weft__node *n;
-    size_t tasks = 0, direct = 0;
+    int err = 0;
     while ((n = weft__list_pop_front(&k->ready)) != NULL) {
         struct weft__h2_stream *st = WEFT__CONTAINER_OF(n, struct weft__h2_stream, ready);
-        struct weft__h2_exchange *e = weft__h2_exchange_new(k->site, k->s, st);
-        if (e == NULL) {
-            weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
-            weft__h2_let_go(st);
+        if (begin_request(k, st) == 1 || !gather)
             continue;
-        }
-        e->conn = k;
-        e->status = weft__h2_prepare(e);
-        if (is_direct(k, e)) {
-            make_room(k);
-            answer_direct(k, e);
-            direct++;
-        } else {
-            start_request(k, e);
-            tasks++;
-        }
+        k->h2->gathering = true;
+        if (err == 0)
+            err = weft_yield();
     }
-    if (direct > 0)
-        k->idle_ns = weft_now_ns();
-    if (k->group == NULL || tasks == 0 || tasks + direct == 1)
+    if (!k->h2->gathering)
         return;
-    k->h2->gathering = true;
-    int err = weft_yield(); /* they run before this one does again */
     k->h2->gathering = false;
     if (err == 0)
         err = weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS));

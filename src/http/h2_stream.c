@@ -105,8 +105,8 @@ static bool spare(struct weft__h2_stream *st)
 {
     struct weft__h2_pool *p = st->h2->options.pool;
     struct weft__h2_fields *f = &st->head;
-    if (p == NULL || p->n_streams >= WEFT__H2_POOL_STREAMS || f->cap > TEXT_FIRST ||
-        f->n_cap > FIELDS_FIRST)
+    if (!WEFT__H2_POOL_KEEPS || p == NULL || p->n_streams >= WEFT__H2_POOL_STREAMS ||
+        f->cap > TEXT_FIRST || f->n_cap > FIELDS_FIRST)
         return false;
     f->len = f->n = 0;
     f->too_large = false;
