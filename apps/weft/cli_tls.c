@@ -29,10 +29,12 @@ int cli_tls_client(const char *verb, struct weft_tls **ret, const char *ca, bool
     return r < 0 ? cli_failed_code(verb, r, "cannot use %s", ca != NULL ? ca : "TLS") : CLI_GO_ON;
 }
 
-int cli_tls_server(const char *verb, struct weft_tls **ret, const char *cert, const char *key)
+int cli_tls_server(const char *verb, struct weft_tls **ret, const char *cert, const char *key,
+                   bool offload)
 {
     struct weft_tls_certificate own = {.chain = cert, .key = key};
-    struct weft_tls_options o = {.certificates = &own, .n_certificates = 1};
+    struct weft_tls_options o = {
+        .certificates = &own, .n_certificates = 1, .handshake_offload = offload};
     char *text = NULL;
     int r = 0;
     if (key != NULL && cert == NULL)

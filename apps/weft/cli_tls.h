@@ -21,8 +21,9 @@ int cli_tls_client(const char *verb, struct weft_tls **ret, const char *ca, bool
 
 /*
  * A server's context: of cert and key, or, with neither, of a certificate that is made on the spot
- * and said so loudly. CLI_GO_ON or what to exit with.
+ * and said so loudly. offload: handshakes on the work pool. CLI_GO_ON or what to exit with.
  */
-int cli_tls_server(const char *verb, struct weft_tls **ret, const char *cert, const char *key);
+int cli_tls_server(const char *verb, struct weft_tls **ret, const char *cert, const char *key,
+                   bool offload);
 
 #endif

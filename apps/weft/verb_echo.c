@@ -18,7 +18,7 @@
 static struct {
     const char *model, *listen, *driver, *cert, *key;
     int64_t workers, drain_ms, watchdog_ms;
-    bool visible;
+    bool visible, handshake_offload;
 } config = {
     .model = "task",
     .listen = "tcp://127.0.0.1:7001",
@@ -35,6 +35,8 @@ static const struct cli_option options[] = {
      CLI_TEXT, &config.cert, 0, 0, NULL},
     {"key", "FILE", "its key (it is in the certificate's file, too)", CLI_TEXT, &config.key, 0, 0,
      NULL},
+    {"handshake-offload", NULL, "a tls:// server's keys and signatures are made by the work pool",
+     CLI_FLAG, &config.handshake_offload, 0, 0, NULL},
     {"workers", "N", "loops, each with its own thread (1); of threads: how many accept", CLI_NUMBER,
      &config.workers, 1, 256, NULL},
     {"driver", "NAME", "uring or epoll (the best that works here)", CLI_CHOICE, &config.driver, 0,
@@ -72,9 +74,10 @@ static int run(void *arg)
         .loop = arg,
     };
     const struct node_service *s;
-    int r = cli_is_tls(config.listen) && strchr(config.listen, '?') == NULL
-                ? cli_tls_server(verb.name, &n.tls, config.cert, config.key)
-                : CLI_GO_ON;
+    int r =
+        cli_is_tls(config.listen) && strchr(config.listen, '?') == NULL
+            ? cli_tls_server(verb.name, &n.tls, config.cert, config.key, config.handshake_offload)
+            : CLI_GO_ON;
     if (r == CLI_GO_ON)
         r = node_open(&n);
     if (r == CLI_GO_ON)
@@ -98,8 +101,10 @@ int echo_main(int argc, char **argv)
         (config.workers > 1 || strcmp(config.model, "task") != 0))
         return cli_usage_error(verb.name, "a udp endpoint is served by one task, so it takes "
                                           "neither --model nor --workers");
-    if (!cli_is_tls(config.listen) && (config.cert != NULL || config.key != NULL))
-        return cli_usage_error(verb.name, "--cert and --key are for tls:// endpoints");
+    if (!cli_is_tls(config.listen) &&
+        (config.cert != NULL || config.key != NULL || config.handshake_offload))
+        return cli_usage_error(verb.name,
+                               "--cert, --key and --handshake-offload are for tls:// endpoints");
     r = node_check(verb.name, config.listen);
     if (r != CLI_GO_ON)
         return r;

@@ -19,9 +19,14 @@ struct weft_tls;
  * no user sees: the lower stream is the transport's own, whose held buffers are the input, and
  * whose queue takes the output. None of these waits.
  */
+#define WEFT__SHAKE_AWAY 2
 struct weft__filter_class {
-    /* Goes on with the handshake: 1 it is done, 0 it needs more input, < 0. */
+    /* Goes on with the handshake: 1 it is done, 0 it needs more input, < 0; WEFT__SHAKE_AWAY: the
+     * work pool does a part of it, and until weft__transport_shake_back nothing here may be called
+     * but withdraw. */
     int (*shake)(struct weft_stream *f);
+    /* Takes that part back. False: it has begun, and has to be waited for. */
+    bool (*withdraw)(struct weft_stream *f);
     /* Plain text out of the input: > 0, 0 at the peer's end, -EAGAIN: all input is used up, < 0. */
     ssize_t (*take)(struct weft_stream *f, void *buf, size_t cap);
     /* Whether take has something to give or to tell that needs no more input. */

@@ -141,6 +141,7 @@ struct weft_stream {
     bool secured : 1;    /* its bytes go through a filter: see transport_secure.c */
     bool shaking : 1;    /* ... which shakes hands */
     bool in_line : 1;    /* ... or waits until it may */
+    bool away : 1;       /* ... or is on the work pool */
     bool more : 1;       /* ... and has, or may have, bytes that it has not given out */
     int ended; /* what receiving came to while bytes were held back: 1 the end, < 0; 0: nothing */
 };

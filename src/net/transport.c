@@ -206,11 +206,11 @@ void weft__transport_settle(struct weft__transport *t)
         t->s.aborting = true; /* nothing is left to wait for; error stays 0: graceful */
     }
     if (t->s.aborting) {
-        if (!t->s.busy) {
+        bool rests = weft__transport_shake_rests(t);
+        if (t->s.busy)
+            stop_receiving(t);
+        else if (rests)
             finish(t);
-            return;
-        }
-        stop_receiving(t);
         return;
     }
     if (t->s.shutting && !t->s.shut && weft__out_queued(&t->s) == 0) {
@@ -231,6 +231,8 @@ static bool is_paused(const struct weft__transport *t)
 
 static bool wants_bytes(const struct weft__transport *t)
 {
+    if (t->s.away && t->s.in != NULL)
+        return false; /* what has come is enough until the handshake goes on */
     return !is_paused(t) && !t->s.in_line && (!t->s.starting || t->s.shaking) && !t->s.closing &&
            !t->s.aborting && !t->s.end && !t->s.detached;
 }
@@ -292,7 +294,7 @@ static void received(struct weft__transport *t)
 static void read_more(struct weft__transport *t)
 {
     for (int i = 0; wants_bytes(t); i++) {
-        if (t->s.secured && t->s.more) {
+        if (t->s.secured && t->s.more && !t->s.away) {
             weft__transport_secure_step(t);
         } else if (t->s.in != NULL && !t->s.secured) {
             struct weft__rbuf *rb = t->s.in;

@@ -160,6 +160,10 @@ int weft__transport_upgrade(struct weft__transport *t, size_t unread,
                             const struct weft__transport_secure *how);
 /* One step of the handshake, or one piece of plain text, out of what has come. */
 void weft__transport_secure_step(struct weft__transport *t);
+/* The part of the handshake that the work pool did is done; t may be gone afterwards. */
+void weft__transport_shake_back(struct weft__transport *t);
+/* Nothing of it is on the work pool any more; false: it will be told. */
+bool weft__transport_shake_rests(struct weft__transport *t);
 /* The bytes below have ended: 1 by an end, < 0. */
 void weft__transport_secure_ended(struct weft__transport *t, int how);
 /* Tells the peer that nothing more comes. */

@@ -10,9 +10,12 @@
  * A handshake that has to wait for its turn stands in its server's line (secure.c), and is told by
  * whichever thread has come to the end of another; what is freed meanwhile stays until then.
  *
+ * A part of the handshake may be done by the work pool. The transport does not end meanwhile: as of
+ * an operation under way, it waits until it is told.
+ *
  * Invariants: `shake` is there exactly while `shaking`, and holds the context; `more` is true
- * unless the filter has used up all that came; after a fatal error the peer is told why, as far as
- * that goes without waiting.
+ * unless the filter has used up all that came; while `away` the filter is not called; after a fatal
+ * error the peer is told why, as far as that goes without waiting.
  */
 #include <errno.h>
 #include <string.h>
@@ -293,12 +296,27 @@ static void shake_step(struct weft__transport *t)
     int res = x->filter == NULL ? filter_open(t) : 0;
     if (res == 0)
         res = x->filter->cls->filter->shake(x->filter);
-    if (res == 0)
+    t->s.away = res == WEFT__SHAKE_AWAY;
+    if (res == 0 || t->s.away)
         t->s.more = false;
     else if (res < 0)
         broken(t, res);
     else
         shaken(t);
+}
+
+void weft__transport_shake_back(struct weft__transport *t)
+{
+    t->s.away = false;
+    t->s.more = true;
+    weft__transport_settle(t);
+}
+
+bool weft__transport_shake_rests(struct weft__transport *t)
+{
+    if (t->s.away)
+        t->s.away = !t->extra->filter->cls->filter->withdraw(t->extra->filter);
+    return !t->s.away;
 }
 
 /* --- Bytes ------------------------------------------------------------------------------------ */

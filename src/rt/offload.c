@@ -23,8 +23,13 @@
  *
  * In a simulation there is no pool, and the calling task runs the job itself; see run_in_host.
  *
+ * Beside jobs there is work (struct weft__work), for code of the library that has no task to wait
+ * in: it lies in its owner's memory, any amount of it may wait, and so that this holds up no job,
+ * it has half of the threads at most, and the two are taken by turns.
+ *
  * Invariants:
- *  - the pool's lock guards the queue, the counts and each job's state and call;
+ *  - the pool's lock guards the queues, the counts, each job's state and call, and whether a piece
+ * of work has begun;
  *  - a job that was abandoned never touches the loop, and one that was not touches it once, by its
  *    remote, as its last act; so all that the close has to do is to join the threads;
  *  - jobs are submitted on the loop's thread only, so threads are started by one at a time.
@@ -51,7 +56,12 @@ struct pool {
     pthread_cond_t work;
     struct weft__list queue; /* jobs that have not begun */
     size_t waiting;          /* their number */
-    size_t idle;             /* threads without a job, just started ones included */
+    struct weft__list works; /* likewise, of struct weft__work */
+    size_t works_waiting;
+    size_t works_now; /* threads that are at work, */
+    size_t works_max; /* of at most so many */
+    bool work_turn;   /* where both wait, work is next */
+    size_t idle;      /* threads without a job, just started ones included */
     size_t capacity;
     size_t threads_max;
     size_t threads; /* the loop's thread only */
@@ -108,6 +118,12 @@ bool weft_job_canceled_mt(const struct weft_job *j)
 
 /* --- The pool's threads ----------------------------------------------------------------------- */
 
+/* Pieces of work that a thread would take up now. */
+static size_t works_due(const struct pool *p)
+{
+    return weft__min_size(p->works_waiting, p->works_max - p->works_now);
+}
+
 static void job_free(struct weft_job *j)
 {
     weft__free(j->detail);
@@ -145,30 +161,60 @@ static void end_job(struct pool *p, struct weft_job *j)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Called with the lock, as is what follows. */
+static void take_job(struct pool *p)
+{
+    struct weft__node *n = weft__list_pop_front(&p->queue);
+    struct weft_job *j = WEFT__CONTAINER_OF(n, struct weft_job, link);
+    p->waiting--;
+    p->idle--;
+    p->work_turn = true;
+    if (works_due(p) > 0 && p->idle > 0)
+        pthread_cond_signal(&p->work);
+    if (j->call != NULL) {
+        j->state = RUNNING;
+        pthread_mutex_unlock(&p->lock);
+        run(j);
+        pthread_mutex_lock(&p->lock);
+    }
+    end_job(p, j);
+    pthread_mutex_lock(&p->lock);
+}
+
+static void take_work(struct pool *p)
+{
+    struct weft__node *n = weft__list_pop_front(&p->works);
+    struct weft__work *w = WEFT__CONTAINER_OF(n, struct weft__work, link);
+    p->works_waiting--;
+    p->works_now++;
+    p->idle--;
+    p->work_turn = false;
+    w->begun = true;
+    pthread_mutex_unlock(&p->lock);
+    w->run(w);
+    pthread_mutex_lock(&p->lock);
+    p->works_now--;
+    p->idle++;
+    pthread_mutex_unlock(&p->lock);
+    weft__loop_remote(p->loop, &w->told); /* and with that it is its owner's again */
+    pthread_mutex_lock(&p->lock);
+}
+
 static void *thread_main(void *arg)
 {
     struct pool *p = arg;
     (void)pthread_setname_np(pthread_self(), "weft-offload");
     pthread_mutex_lock(&p->lock);
     for (;;) {
-        struct weft__node *n = weft__list_pop_front(&p->queue);
-        if (n == NULL && p->closing)
+        bool work = works_due(p) > 0;
+        if (work && (p->work_turn || p->waiting == 0))
+            take_work(p);
+        else if (p->waiting > 0)
+            take_job(p);
+        else if (p->closing)
             break;
-        if (n == NULL) {
+        else
             pthread_cond_wait(&p->work, &p->lock);
-            continue;
-        }
-        struct weft_job *j = WEFT__CONTAINER_OF(n, struct weft_job, link);
-        p->waiting--;
-        p->idle--;
-        if (j->call != NULL) {
-            j->state = RUNNING;
-            pthread_mutex_unlock(&p->lock);
-            run(j);
-            pthread_mutex_lock(&p->lock);
-        }
-        end_job(p, j);
-        pthread_mutex_lock(&p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -207,7 +253,7 @@ static void pool_close(struct weft__service *s)
     pthread_mutex_unlock(&p->lock);
     for (size_t i = 0; i < p->threads; i++)
         pthread_join(p->ids[i], NULL);
-    WEFT__ASSERT(p->waiting == 0 && p->idle == p->threads);
+    WEFT__ASSERT(p->waiting == 0 && p->works_waiting == 0 && p->idle == p->threads);
     p->loop->offload = NULL;
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
@@ -226,9 +272,11 @@ static struct pool *pool_of(struct weft_loop *l)
     p->loop = l;
     p->capacity = o->offload_capacity > 0 ? o->offload_capacity : CAPACITY_DEFAULT;
     p->threads_max = threads;
+    p->works_max = weft__max_size(threads / 2, 1);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     weft__list_init(&p->queue);
+    weft__list_init(&p->works);
     p->service.close = pool_close;
     weft__list_push_back(&l->services, &p->service.link);
     l->offload = &p->service;
@@ -247,7 +295,7 @@ static void job_told(struct weft__remote *r)
 static int provide_thread(struct pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    bool more = p->waiting >= p->idle && p->threads < p->threads_max;
+    bool more = p->waiting + works_due(p) >= p->idle && p->threads < p->threads_max;
     if (more)
         p->idle++;
     pthread_mutex_unlock(&p->lock);
@@ -369,6 +417,49 @@ static int run_in_host(struct weft_job *j, weft_deadline d)
     why = given_up(j);
     let_others_run(f); /* a cancel from here on comes after the end */
     return why;
+}
+
+/* --- Work ------------------------------------------------------------------------------------- */
+
+static void work_told(struct weft__remote *r)
+{
+    struct weft__work *w = WEFT__CONTAINER_OF(r, struct weft__work, told);
+    w->done(w);
+}
+
+int weft__work_post(struct weft_loop *l, struct weft__work *w)
+{
+    if (WEFT__UNLIKELY(weft__sim_proc != NULL))
+        return -EOPNOTSUPP;
+    struct pool *p = pool_of(l);
+    if (p == NULL)
+        return -ENOMEM;
+    int err = provide_thread(p);
+    if (err < 0)
+        return err;
+    w->loop = l;
+    w->told.fn = work_told;
+    w->begun = false;
+    pthread_mutex_lock(&p->lock);
+    weft__list_push_back(&p->works, &w->link);
+    p->works_waiting++;
+    if (p->idle > 0 && p->works_now < p->works_max)
+        pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+bool weft__work_withdraw(struct weft__work *w)
+{
+    struct pool *p = WEFT__CONTAINER_OF(w->loop->offload, struct pool, service);
+    pthread_mutex_lock(&p->lock);
+    bool had_not_begun = !w->begun;
+    if (had_not_begun) {
+        weft__list_remove(&w->link);
+        p->works_waiting--;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return had_not_begun;
 }
 
 /* --- Calls ------------------------------------------------------------------------------------ */

@@ -318,6 +318,27 @@ void weft__thread_trigger(struct weft__thread *t, struct weft__wait *w, int resu
 int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *what,
                        weft_deadline d);
 
+/* --- Work beside the loop (offload.c) -------------------------------------------------------- */
+
+/*
+ * A computation that the work pool does while its owner is about something else. It lies in the
+ * owner's memory, and stays there until it is done or withdrawn, as the loop does. Fill in run and
+ * done.
+ */
+struct weft__work {
+    struct weft__node link;
+    struct weft__remote told;
+    struct weft_loop *loop;
+    void (*run)(struct weft__work *w);  /* on a thread of the pool */
+    void (*done)(struct weft__work *w); /* on the loop's thread, as a callback; w is free again */
+    bool begun;
+};
+/* Both on the loop's thread. -EOPNOTSUPP: in a simulation there is no pool; -EAGAIN: no thread to
+ * be had; -ENOMEM. */
+int weft__work_post(struct weft_loop *l, struct weft__work *w);
+/* Of what was posted and is not done. True: it had not begun, and nothing will be heard of it. */
+bool weft__work_withdraw(struct weft__work *w);
+
 /* --- Loops ----------------------------------------------------------------------------------- */
 
 /* Services that live on a loop and are opened when first used (the work pool ...). */

@@ -65,22 +65,45 @@ size_t weft__tls_unsent(const struct weft__tls_stream *t)
 
 /* --- The BIO --------------------------------------------------------------------------------- */
 
-static int bio_write(BIO *bio, const char *data, size_t len, size_t *written)
+static int put(struct weft__tls_stream *t, const void *data, size_t len)
 {
-    struct weft__tls_stream *t = BIO_get_data(bio);
     struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
     int err = t->out_error < 0 ? t->out_error : t->lower->error;
-    BIO_clear_retry_flags(bio);
     if (err == 0 && weft__tls_unsent(t) > t->bound)
         err = WEFT_ETLS;
     if (t->joins && t->lower->out == NULL)
         t->lower->sent_ms = weft__loop_ms(t->lower->loop); /* from now on it may stall */
     if (err == 0)
         err = t->joins ? weft__out_append(t->lower, &iov, 1) : bytes_append(&t->pend, data, len);
+    return err;
+}
+
+/* On the work pool, where the lower stream is out of bounds. */
+static int put_aside(struct weft__tls_stream *t, const void *data, size_t len)
+{
+    if (t->out_error < 0)
+        return t->out_error;
+    return bytes_left(&t->pend) > t->bound ? WEFT_ETLS : bytes_append(&t->pend, data, len);
+}
+
+static int bio_write(BIO *bio, const char *data, size_t len, size_t *written)
+{
+    struct weft__tls_stream *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    t->out_error = weft__tls_is_away(t) ? put_aside(t, data, len) : put(t, data, len);
     t->any_out = true;
-    t->out_error = err;
     *written = len;
     return 1;
+}
+
+void weft__tls_bytes_home(struct weft__tls_stream *t)
+{
+    struct weft__tls_bytes all = t->pend;
+    if (!t->joins || bytes_left(&all) == 0)
+        return; /* on its way already */
+    t->pend = (struct weft__tls_bytes){0};
+    t->out_error = put(t, all.data + all.start, bytes_left(&all));
+    weft__tls_bytes_free(&all);
 }
 
 /* In callback mode read-ahead is a list. */
@@ -97,7 +120,7 @@ static void consume_held(struct weft_stream *lower, size_t n)
 static int bio_read(BIO *bio, char *buf, size_t cap, size_t *got)
 {
     struct weft__tls_stream *t = BIO_get_data(bio);
-    struct weft_stream *lower = t->lower;
+    struct weft_stream *lower = weft__tls_is_away(t) ? NULL : t->lower;
     size_t n = weft__min_size(cap, lower != NULL ? weft__in_left(lower) : 0);
     BIO_clear_retry_flags(bio);
     if (n == 0) {

@@ -17,14 +17,23 @@
 static int callback_shake(struct weft_stream *f)
 {
     struct weft__tls_stream *t = weft__tls_of(f);
-    int res = weft__tls_shake_step(t);
+    bool told = t->away != NULL && t->away->told;
+    int res = told ? weft__tls_away_take(t) : weft__tls_shake_step(t);
+    if (res == WEFT__SHAKE_AWAY)
+        res = weft__tls_away_start(t);
     if (res == 0 && (t->lower->error < 0 || t->out_error < 0))
         res = t->lower->error < 0 ? t->lower->error : t->out_error;
     if (res == 1) {
+        weft__tls_away_close(t);
         weft__free(t->why);
         t->why = NULL;
     }
     return res;
+}
+
+static bool callback_withdraw(struct weft_stream *f)
+{
+    return weft__tls_away_withdraw(weft__tls_of(f));
 }
 
 static ssize_t callback_take(struct weft_stream *f, void *buf, size_t cap)
@@ -57,6 +66,7 @@ static void callback_bind(struct weft_stream *f, struct weft_stream *lower, size
 
 const struct weft__filter_class weft__tls_filter_class = {
     .shake = callback_shake,
+    .withdraw = callback_withdraw,
     .take = callback_take,
     .more = callback_more,
     .seal = callback_seal,

@@ -137,7 +137,7 @@ static int prepare_server(struct weft__tls_stream *t)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_set_accept_state(t->ssl);
     SSL_set_verify(t->ssl, mode, weft__tls_verify);
-    return 0;
+    return t->tls->options.handshake_offload && t->s.loop != NULL ? weft__tls_away_open(t) : 0;
 }
 
 /* --- Shaking hands --------------------------------------------------------------------------- */
@@ -147,16 +147,19 @@ int weft__tls_shake_step(struct weft__tls_stream *t)
     weft__tls_errors_clear();
     int res = SSL_do_handshake(t->ssl);
     int why = res == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, res);
-    if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ)
+    bool away = why == SSL_ERROR_WANT_X509_LOOKUP;
+    if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ && !away)
         return weft__tls_fail(t, true);
     weft__tls_errors_clear();
-    return why == SSL_ERROR_NONE ? 1 : 0;
+    return away ? WEFT__SHAKE_AWAY : why == SSL_ERROR_NONE ? 1 : 0;
 }
 
 static int shake(struct weft__tls_stream *t, weft_deadline d)
 {
     for (;;) {
         int res = weft__tls_shake_step(t);
+        if (res == WEFT__SHAKE_AWAY)
+            res = weft__tls_away_wait(t, d);
         if (res < 0)
             return res;
         int err = weft__tls_push(t, d);
@@ -197,6 +200,7 @@ static void take_over(struct weft__tls_stream *t)
     lower->label = NULL;
     if (t->s.conn != NULL)
         t->s.conn->stream = &t->s;
+    weft__tls_away_close(t);
     weft__free(t->why);
     t->why = NULL;
 }

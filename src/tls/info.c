@@ -77,6 +77,8 @@ int weft_tls_info(struct weft_stream *s, struct weft_tls_info *ret)
     if (s->cls != &weft__tls_class)
         return weft__fail(-EOPNOTSUPP, "the stream is not secured");
     struct weft__tls_stream *t = weft__tls_of(s);
+    if (weft__tls_is_away(t))
+        return weft__fail(-EOPNOTSUPP, "the stream is not secured yet");
     weft__tls_errors_clear();
     int err = t->texts == NULL ? make_texts(t) : 0;
     weft__tls_errors_clear();

@@ -310,6 +310,7 @@ static void tls_release(struct weft_stream *s, bool abrupt)
 {
     struct weft__tls_stream *t = weft__tls_of(s);
     weft__tls_errors_clear();
+    weft__tls_away_close(t);
     SSL_free(t->ssl);
     weft__tls_errors_clear();
     if (t->lower != NULL) {

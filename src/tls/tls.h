@@ -14,6 +14,7 @@
  *  - the flow that is the filter's reader, and only it, reads the lower stream; its writer, and
  * only it, waits for the lower stream's room;
  *  - OpenSSL's error queue is empty whenever a flow may be switched away, and after each call;
+ *  - a part of a handshake that is on the work pool has the filter to itself (away.c);
  *  - a filter that waits for input holds no buffer, of its own or of OpenSSL's.
  */
 #include <openssl/ssl.h>
@@ -132,6 +133,7 @@ struct weft__tls_stream {
     char *session_key; /* clients: where to keep sessions; NULL: nowhere */
     char *host;        /* clients: as it was given */
     char *why;         /* during the handshake: what verification said; WEFT__TLS_DETAIL_MAX */
+    struct weft__tls_away *away; /* likewise, where the work pool does a part of it; else NULL */
 };
 
 extern const struct weft__stream_class weft__tls_class;
@@ -152,12 +154,44 @@ int weft__tls_filter(struct weft_stream **ret, struct weft_tls *tls, struct weft
                      bool server, const char *host);
 /* Whether a client may do with that host (NULL: any): 0, -EINVAL. */
 int weft__tls_check_host(const struct weft_tls *tls, const char *host);
-/* As far as the handshake goes without waiting: 1 it is done, 0 it needs input, < 0. */
+/* As far as the handshake goes without waiting: 1 it is done, 0 it needs input, < 0, or
+ * WEFT__SHAKE_AWAY: what comes next is for the work pool. */
 int weft__tls_shake_step(struct weft__tls_stream *t);
 /* What can be had without waiting (stream.c): > 0, 0 at the end, -EAGAIN, < 0. */
 ssize_t weft__tls_take(struct weft__tls_stream *t, void *buf, size_t cap);
 /* Encrypts all of iov, which it changes, without waiting. */
 int weft__tls_seal(struct weft__tls_stream *t, struct iovec *iov, int n);
+
+/* --- On the work pool (away.c) --------------------------------------------------------------- */
+
+struct weft__tls_away {
+    struct weft__work work;
+    struct weft__tls_stream *t;
+    struct weft__wait *wait; /* the task's; NULL: in callback mode */
+    bool go_on;              /* the step need not stop at the costly part */
+    bool out;                /* the pool has the filter */
+    bool told;               /* the result is there, and not taken: callback mode */
+    int result;              /* as of weft__tls_shake_step */
+    struct weft__detail detail;
+};
+
+/* For tests: called by the pool's thread before a part of a handshake. NULL: off. */
+extern void (*weft__tls_away_hook)(void);
+/* From now on t's steps stop at the costly part; -ENOMEM. */
+int weft__tls_away_open(struct weft__tls_stream *t);
+void weft__tls_away_close(struct weft__tls_stream *t);
+/* A step that has come to WEFT__SHAKE_AWAY goes on, its result as of weft__tls_shake_step: in a
+ * task, which waits, and is a cancellation point; */
+int weft__tls_away_wait(struct weft__tls_stream *t, weft_deadline d);
+/* in callback mode: WEFT__SHAKE_AWAY: the transport will be told, and the result can be taken. */
+int weft__tls_away_start(struct weft__tls_stream *t);
+int weft__tls_away_take(struct weft__tls_stream *t);
+/* True: it was not begun, and nobody will be told. */
+bool weft__tls_away_withdraw(struct weft__tls_stream *t);
+static inline bool weft__tls_is_away(const struct weft__tls_stream *t)
+{
+    return t->away != NULL && t->away->out;
+}
 
 /* --- Bytes below (bio.c) --------------------------------------------------------------------- */
 
@@ -179,6 +213,8 @@ int weft__tls_flush(struct weft__tls_stream *t, weft_deadline d);
 /* Waits for room for len bytes of TLS below. The writer's. */
 int weft__tls_room(struct weft__tls_stream *t, size_t len, weft_deadline d);
 void weft__tls_bytes_free(struct weft__tls_bytes *b);
+/* What was written on the work pool goes the way of all output. */
+void weft__tls_bytes_home(struct weft__tls_stream *t);
 
 /* --- What went wrong (why.c) ----------------------------------------------------------------- */
 
