@@ -311,6 +311,7 @@ static void end_both(enum weft_model model, enum end how)
     if (how == LATE)
         CHECK_EQ(stats_of(&s).timed_out, 2);
     weft_abort(&second);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
     CHECK_EQ(weft_group_close(&g), 0);
     (void)!weft_group_close(&s.g);
     weft_tls_close(&s.tls);
