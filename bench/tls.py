@@ -4,7 +4,8 @@
 
 Floor 6. The method is that of run.py (server CPU per message, alternating rounds, paired ratios);
 what differs is the certificates, made for the run, and the handshakes, counted for each second of
-the server's CPU.
+the server's CPU. In a storm what counts is how long live connections wait beside it. Names that end
+in -pool are servers whose handshakes go to the work pool (handshake_offload).
 
 Invariants: only 127.0.0.0/8 is touched; every child is ended; files are in a directory of the run.
 """
@@ -36,6 +37,8 @@ CELLS = {"64 B": (64, 64), "16 KiB": (64, 16384), "64 B, 1,000 connections": (10
 BARS = {"64 B": 1.15, "64 B, 1,000 connections": 1.15}  # CPU per message over raw, at most
 BULK_BAR = 0.95  # throughput for each second of CPU over raw, at least
 HANDS_BAR = 1.0  # handshakes for each second of CPU over nginx, at least
+STORM = (1000, 64)  # live connections; peers at a time that have a hello answered and hang up
+STORM_BAR = 2.0  # with the work pool: median round trip in the storm over the one in quiet, at most
 
 
 class Peer(run.Contender):
@@ -104,9 +107,10 @@ def contenders(args):
              Peer("go", [f"{args.peers}/go_echo_tls", "-cert", "{cert}", "-key", "{key}"])]
     for model in ("protocol", "task"):
         for driver in ("epoll", "uring"):
-            found.append(Peer(f"weft-{model}-{driver}",
-                              [args.weft, "echo", "--model", model, "--driver", driver, "--listen",
-                               "tls://127.0.0.1:0?cert={cert}&key={key}"]))
+            argv = [args.weft, "echo", "--model", model, "--driver", driver, "--drain-ms", "0",
+                    "--listen", "tls://127.0.0.1:0", "--cert", "{cert}", "--key", "{key}"]
+            found.append(Peer(f"weft-{model}-{driver}", argv))
+            found.append(Peer(f"weft-{model}-{driver}-pool", argv + ["--handshake-offload"]))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     found.append(Peer("nginx", [nginx, "-c", "{dir}/nginx.conf", "-e", "{dir}/nginx.log", "-g", ""],
                       speaks_first=True))
@@ -144,6 +148,36 @@ def hands(args, peer, how, ca, work):
     return n / (used / 1e9)
 
 
+def storm(args, peer, ca, work):
+    """What tls_storm printed."""
+    with Running(peer, *ca, work) as server:
+        load = run.spawn([f"{args.peers}/tls_storm", str(server.port), str(args.seconds),
+                          *map(str, STORM)], {run.LOAD_CORE}, stderr=subprocess.PIPE)
+        out, err = load.communicate(timeout=2 * args.seconds + 60)
+        run.stop(load)
+    if load.returncode != 0:
+        raise RuntimeError(err.strip())
+    return list(map(int, out.split()[1:]))
+
+
+def storms(args, title, peers, ca, work, failures):
+    """Alternating rounds of all; prints medians."""
+    values = {p.name: [] for p in peers}
+    for _ in range(args.rounds):
+        for p in peers:
+            values[p.name].append(storm(args, p, ca, work))
+    print(f"\nround trips of {STORM[0]} live connections, us, {title}\n"
+          f"  {'':24}{'quiet':>10}{'99 %':>10}{'storm':>10}{'99 %':>10}{'longest':>10}"
+          f"{'times':>8}{'answers/s':>11}")
+    for name, v in values.items():
+        m = [statistics.median(x) for x in zip(*v)]
+        times = statistics.median(x[2] / x[0] for x in v)
+        print("  " + f"{name:24}" + "".join(f"{x:>10.0f}" for x in m[:5]) +
+              f"{times:>8.1f}{m[5]:>11.0f}", flush=True)
+        if name.endswith("-pool") and times > STORM_BAR:
+            failures.append(f"storm, {title}: {name} x {times:.1f}")
+
+
 def table(title, unit, peers, rounds, one, reference, digits):
     """Alternating rounds; prints medians and paired ratios; returns ratios by name."""
     values = {p.name: [] for p in peers}
@@ -172,7 +206,7 @@ def run_all(args, work):
     ecdsa = certificate(work, "ecdsa", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
     rsa = certificate(work, "rsa", "-newkey", "rsa:2048")
     peers = contenders(args)
-    echoes = [p for p in peers if not p.speaks_first]
+    echoes = [p for p in peers if not p.speaks_first and not p.name.endswith("-pool")]
     for title, cell in CELLS.items():
         if not re.search(args.cell, title):
             continue
@@ -190,6 +224,9 @@ def run_all(args, work):
         ratios = table(f"handshakes, TLS 1.3, {title}", "per CPU second", peers, args.rounds,
                        lambda p, h=how, c=ca: hands(args, p, h, c, work), reference, 0)
         check(failures, title, ratios, lambda r: r >= HANDS_BAR)
+    for title, ca in (("ECDSA P-256", ecdsa), ("RSA-2048", rsa)):
+        if re.search(args.cell, "storm " + title):
+            storms(args, title, [p for p in peers if not p.speaks_first], ca, work, failures)
     return failures
 
 

@@ -60,6 +60,19 @@ static int echo(struct weft_stream *t, const void *data, size_t len, void *conn)
     return weft_transport_write(t, data, len);
 }
 
+static struct {
+    _Atomic int error;
+    char detail[200];
+} failure;
+
+static void on_failed(void *arg, const struct weft_address *peer, int error)
+{
+    (void)arg;
+    (void)peer;
+    (void)snprintf(failure.detail, sizeof failure.detail, "%s", weft_error_detail());
+    failure.error = error;
+}
+
 struct site {
     struct weft_group *g;
     struct weft_server *server;
@@ -78,18 +91,22 @@ static void site_open(struct site *s, enum weft_model model, enum weft_tls_versi
     struct weft_endpoint e;
     s->g = kit_group();
     s->client = tls_kit_client();
-    s->tls = tls_kit_open(&(struct weft_tls_options){
-        .certificates = &c, .n_certificates = 1, .max_version = most, .handshake_offload = true});
+    s->tls = tls_kit_open(&(struct weft_tls_options){.certificates = &c,
+                                                     .n_certificates = 1,
+                                                     .max_version = most,
+                                                     .alpn = "h2",
+                                                     .handshake_offload = true});
     o.model = model;
     o.tls = s->tls;
     o.workers = 1;
+    o.failed = on_failed;
     o.loop = &loop;
     if (o.handshake_ms == 0)
         o.handshake_ms = 60000;
     CHECK_EQ(weft_server_open(&s->server, s->g, "tls://127.0.0.1:0", &o, NULL, NULL, &f), 0);
     CHECK(weft_server_endpoint(s->server, s->endpoint, sizeof s->endpoint) > 0);
     CHECK_EQ(weft_endpoint_parse(&e, s->endpoint), 0);
-    parts = 0;
+    failure.error = parts = 0;
 }
 
 static void site_close(struct site *s)
@@ -185,6 +202,49 @@ static int every_model(void *arg)
         until_live(&s, 0);
         CHECK_EQ(stats_of(&s).handshakes, 3);
         CHECK_EQ(stats_of(&s).failed, 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+/* A group that the client had not guessed: it is told, and says hello again. */
+static int a_second_hello(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m += 2) {
+        struct site s;
+        site_open(&s, (enum weft_model)m, WEFT_TLS_1_3, (struct weft_server_options){0});
+        CHECK_EQ(SSL_CTX_set1_groups_list(s.tls->conf->ctx, "P-384"), 1);
+        struct weft_stream *c = dial(&s);
+        ping(c);
+        CHECK_EQ(parts, 2);
+        CHECK_EQ(weft_close(&c, weft_after_s(60)), 0);
+        until_live(&s, 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+/* What goes wrong in the pool is told as elsewhere, to both sides. */
+static int a_failure_in_the_pool(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m += 2) {
+        struct site s;
+        struct weft_stream *c = NULL;
+        struct weft_tls_options client = {.ca = tls_kit_file("ca.pem"), .alpn = "http/1.1"};
+        site_open(&s, (enum weft_model)m, WEFT_TLS_1_2, (struct weft_server_options){0});
+        weft_tls_close(&s.client);
+        s.client = tls_kit_open(&client);
+        struct weft_dial_options o = {.tls = s.client, .server_name = "server.test"};
+        CHECK_EQ(weft_dial(&c, s.endpoint, &o, weft_after_s(60)), WEFT_ETLS);
+        CHECK(has(weft_error_detail(), "no application protocol (ALPN) in common"));
+        until_live(&s, 0);
+        while (failure.error == 0)
+            CHECK_EQ(weft_sleep_ms(1), 0);
+        CHECK_EQ(failure.error, WEFT_ETLS);
+        CHECK(has(failure.detail, "no application protocol (ALPN) in common with the peer"));
+        CHECK_EQ(parts, 1);
         site_close(&s);
     }
     return 0;
@@ -329,6 +389,8 @@ static int ends(void *arg)
 
 static const struct kit_case cases[] = {
     IN_TASK(every_model),
+    IN_TASK(a_second_hello),
+    IN_TASK(a_failure_in_the_pool),
     IN_TASK(half_a_hello_goes_nowhere),
     IN_TASK(live_connections_go_on),
     IN_TASK(impatient_peers_are_bounded),

@@ -114,6 +114,7 @@ c_peer raw_epoll raw_epoll.c -
 c_peer raw_uring raw_uring.c liburing
 c_peer raw_epoll_tls raw_epoll_tls.c libssl -lcrypto
 c_peer tls_load tls_load.c libssl -lcrypto
+c_peer tls_storm tls_storm.c libssl -lcrypto -pthread
 c_peer thread thread.c - -pthread
 c_peer libuv libuv.c libuv
 c_peer libevent libevent.c libevent_core

@@ -68,8 +68,9 @@ struct weft_tls_options {
                                 times more; 0: 12 hours */
     int64_t handshake_ms;    /* how long a handshake may take where no deadline is given: servers,
                                 callback mode; 0: 10,000 */
-    bool handshake_offload;  /* servers: keys and signature of a new session are made by the work
-                                pool of the loop (offload.h), which goes on meanwhile */
+    bool handshake_offload;  /* servers, on a loop: the keys and the signature of a new session are
+                                made by the work pool (offload.h), and the loop goes on meanwhile;
+                                who gives up waits for that to end, or to be taken back */
     bool insecure_no_verify; /* clients: believe any certificate */
     bool insecure_any_host;  /* clients: a trusted certificate of any name will do */
 };

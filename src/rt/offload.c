@@ -260,6 +260,13 @@ static void pool_close(struct weft__service *s)
     weft__free(p);
 }
 
+/* That the calling thread, and so the pool's, may use. */
+static size_t cores(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+}
+
 static struct pool *pool_of(struct weft_loop *l)
 {
     if (l->offload != NULL)
@@ -272,7 +279,7 @@ static struct pool *pool_of(struct weft_loop *l)
     p->loop = l;
     p->capacity = o->offload_capacity > 0 ? o->offload_capacity : CAPACITY_DEFAULT;
     p->threads_max = threads;
-    p->works_max = weft__max_size(threads / 2, 1);
+    p->works_max = weft__max_size(weft__min_size(threads / 2, cores() - 1), 1);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     weft__list_init(&p->queue);
