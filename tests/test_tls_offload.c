@@ -80,6 +80,8 @@ struct site {
     char endpoint[WEFT_ENDPOINT_MAX];
 };
 
+static const char *groups; /* for the exchange of keys; NULL: as OpenSSL has them */
+
 static void site_open(struct site *s, enum weft_model model, enum weft_tls_version most,
                       struct weft_server_options o)
 {
@@ -96,6 +98,8 @@ static void site_open(struct site *s, enum weft_model model, enum weft_tls_versi
                                                      .max_version = most,
                                                      .alpn = "h2",
                                                      .handshake_offload = true});
+    if (groups != NULL)
+        CHECK_EQ(SSL_CTX_set1_groups_list(s->tls->conf->ctx, groups), 1);
     o.model = model;
     o.tls = s->tls;
     o.workers = 1;
@@ -213,8 +217,9 @@ static int a_second_hello(void *arg)
     (void)arg;
     for (int m = 0; m < 3; m += 2) {
         struct site s;
+        groups = "P-384";
         site_open(&s, (enum weft_model)m, WEFT_TLS_1_3, (struct weft_server_options){0});
-        CHECK_EQ(SSL_CTX_set1_groups_list(s.tls->conf->ctx, "P-384"), 1);
+        groups = NULL;
         struct weft_stream *c = dial(&s);
         ping(c);
         CHECK_EQ(parts, 2);
