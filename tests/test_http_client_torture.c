@@ -65,8 +65,12 @@ static int ask_all(const struct scene *s)
 {
     const struct weft_http_client_options o = {.http2_prior = s->http2, .max_per_host = 2};
     struct weft_http_client *c = NULL;
+    static char much[20001]; /* so much that the server is listened to meanwhile */
+    memset(much, 'm', sizeof much - 1);
     int err = weft_http_client_open(&c, &o);
     THEN(err, fetch(c, s->url, "/echo", "abc"));
+    THEN(err, fetch(c, s->url, "/echo", much));
+    THEN(err, fetch(c, s->url, "/none", much)); /* refused early */
     THEN(err, fetch(c, s->url, "/moved", "again"));
     THEN(err, fetch(c, s->url, "/pieces", NULL));
     THEN(err, fetch(c, s->url, "/none", NULL));

@@ -102,6 +102,10 @@ struct weft_http_call {
  * go to another origin. A request that may be repeated (RFC 9110 section 9.2.2) and met a kept
  * connection that had just ended is sent once more.
  *
+ * A server that replies before it has the whole body (RFC 9112 section 9.5), with anything but 1xx
+ * or 2xx, gets no more of it, whether it reads on or not: that is the reply. Who produces the body
+ * is not interrupted, so then the server is heard when produce returns.
+ *
  * d: for all of it, names and connecting and handshake and waiting for a place in the pool.
  * *ret: the caller's, to be closed, which also frees the connection for others.
  *

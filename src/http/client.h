@@ -178,6 +178,30 @@ int weft__http_call_check(const struct weft_http_call *call);
 void weft__http_trace(const struct weft_http_call *call, char kind, const char *fmt, ...)
     WEFT_PRINTF(3, 4);
 
+/* --- Replies that come before the body has been sent (client_early.c) ------------------------ */
+
+#define WEFT__HTTP_EARLY_PIECE 8000u /* of a body, where a plain thread sends it */
+
+struct weft__http_early {
+    struct weft_stream *s;
+    struct weft_group *group;  /* who listens; NULL: on a plain thread, or nobody */
+    struct weft__flow *writer; /* while it writes */
+    weft_deadline until;
+    bool told; /* no more of the body is wanted */
+    bool over; /* nobody listens any more */
+};
+
+/* Begins to listen; ended in any case when it fails. -ENOMEM, -ECANCELED. */
+int weft__http_early_begin(struct weft__http_early *e, struct weft_stream *s, bool on_loop,
+                           weft_deadline d);
+/* Before and behind each write, which is of weft__http_early_most bytes at most. -EPIPE: there has
+ * been a reply, or the server is gone, and reading says which; else what waiting, or the write,
+ * came to. */
+int weft__http_early_enter(struct weft__http_early *e);
+int weft__http_early_leave(struct weft__http_early *e, int err);
+size_t weft__http_early_most(const struct weft__http_early *e, size_t len);
+void weft__http_early_end(struct weft__http_early *e);
+
 /* --- Replies (client_reply.c) ---------------------------------------------------------------- */
 
 int weft__http_reply_new(struct weft_http_client *c, const struct weft_url *url,

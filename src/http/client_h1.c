@@ -3,7 +3,8 @@
  * One request and its reply by HTTP/1.1 (RFC 9112): the connection class of the client.
  *
  * Floor 5. A connection carries one request at a time. A server that answers before it has the
- * whole body (413, 401) and hangs up is heard: when sending fails, what has come is read.
+ * whole body (413, 401) is heard while the body is sent, if that is long, and when sending fails:
+ * what has come is read.
  */
 #include <errno.h>
 #include <string.h>
@@ -90,7 +91,8 @@ static ssize_t build_head(struct weft_http_client *c, const struct weft__http_as
 
 /* --- Sending ---------------------------------------------------------------------------------- */
 
-static int send_produced(struct weft__http_conn *conn, struct weft__http_ask *a, weft_deadline d)
+static int send_produced(struct weft__http_conn *conn, struct weft__http_ask *a,
+                         struct weft__http_early *e, weft_deadline d)
 {
     const struct weft_http_call *call = a->call;
     struct weft__h1_out out;
@@ -100,14 +102,39 @@ static int send_produced(struct weft__http_conn *conn, struct weft__http_ask *a,
     weft__h1_out_init(&out, conn->s,
                       call->produce_len < 0 ? WEFT__HTTP1_CHUNKED : WEFT__HTTP1_LENGTH,
                       call->produce_len < 0 ? 0 : (uint64_t)call->produce_len);
-    ssize_t n;
+    ssize_t n = 1;
     int err = 0;
     a->sent_body = true;
-    while (err == 0 && (n = call->produce(call->produce_arg, buf, PIECE, d)) != 0)
-        err = n < 0 ? (int)n : weft__h1_out_write(&out, buf, (size_t)n, d);
-    if (err == 0)
-        err = weft__h1_out_end(&out, NULL, 0, d);
+    while (err == 0 && n > 0) {
+        n = call->produce(call->produce_arg, buf, weft__http_early_most(e, PIECE), d);
+        err = n < 0 ? (int)n : weft__http_early_enter(e);
+        if (err == 0)
+            err = weft__http_early_leave(e, n > 0 ? weft__h1_out_write(&out, buf, (size_t)n, d)
+                                                  : weft__h1_out_end(&out, NULL, 0, d));
+    }
     weft__free(buf);
+    return err;
+}
+
+/* With the head before it, unless that has no bytes. */
+static int send_whole(struct weft__http_conn *conn, const struct weft_http_call *call,
+                      struct weft__http_early *e, const char *head, size_t head_len,
+                      weft_deadline d)
+{
+    const char *at = call->body;
+    size_t left = call->body_len;
+    int err = 0;
+    while (err == 0 && left > 0) {
+        size_t n = weft__http_early_most(e, left);
+        err = weft__http_early_enter(e);
+        if (err == 0)
+            err = weft__http_early_leave(e, head_len > 0
+                                                ? weft__h1_send(conn->s, head, head_len, at, n, d)
+                                                : weft_write(conn->s, at, n, d));
+        head_len = 0;
+        at += n;
+        left -= n;
+    }
     return err;
 }
 
@@ -124,16 +151,33 @@ static int may_continue(struct weft__http_conn *conn, weft_deadline d)
     return n >= 12 && memcmp((const char *)data + 8, " 100", 4) == 0;
 }
 
+/* A body for which the kernel may have no room, so that the server may answer meanwhile. */
+static int send_long(struct weft__http_conn *conn, struct weft__http_ask *a, const char *head,
+                     size_t len, weft_deadline d)
+{
+    struct weft__http_early e;
+    int err = weft__http_early_begin(&e, conn->s, conn->client->loop != NULL, d);
+    if (err < 0)
+        return err;
+    err = a->call->produce != NULL ? send_produced(conn, a, &e, d)
+                                   : send_whole(conn, a->call, &e, head, len, d);
+    weft__http_early_end(&e);
+    return err;
+}
+
 static int send_all(struct weft__http_conn *conn, struct weft__http_ask *a, const char *head,
                     size_t len, bool *withheld, weft_deadline d)
 {
     const struct weft_http_call *call = a->call;
     bool ask_first = a->body && call->expect_continue;
-    bool whole = a->body && call->produce == NULL && !ask_first;
+    bool given = a->body && call->produce == NULL, is_long = given && call->body_len > PIECE;
+    bool at_once = given && !ask_first;
     weft__http_trace(call, '>', "%.*s", (int)len, head);
-    int err =
-        weft__h1_send(conn->s, head, len, whole ? call->body : NULL, whole ? call->body_len : 0, d);
-    if (err < 0 || whole || !a->body)
+    if (at_once && is_long)
+        return send_long(conn, a, head, len, d);
+    int err = weft__h1_send(conn->s, head, len, at_once ? call->body : NULL,
+                            at_once ? call->body_len : 0, d);
+    if (err < 0 || at_once || !a->body)
         return err;
     if (ask_first) {
         int go = may_continue(conn, d);
@@ -142,8 +186,8 @@ static int send_all(struct weft__http_conn *conn, struct weft__http_ask *a, cons
             return go;
         }
     }
-    return call->produce != NULL ? send_produced(conn, a, d)
-                                 : weft_write(conn->s, call->body, call->body_len, d);
+    return given && !is_long ? weft_write(conn->s, call->body, call->body_len, d)
+                             : send_long(conn, a, NULL, 0, d);
 }
 
 /* --- The reply's head ------------------------------------------------------------------------- */

@@ -268,25 +268,28 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     return err < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
-/* A 1xx before the reply (RFC 9113 section 8.1): its fields are dropped. */
-static bool is_interim(const struct weft__h2 *h2, const struct weft__h2_stream *st)
+/* The first digit of a reply's status; of a 1xx before it (RFC 9113 section 8.1) the fields are
+ * dropped. */
+static char status_class(const struct weft__h2 *h2, const struct weft__h2_stream *st)
 {
     if (h2->server || st->head.n == 0)
-        return false;
+        return '\0';
     struct weft__slice value = weft__http_slice(st->head.text, st->head.at[0].value);
-    return value.len == 3 && value.at[0] == '1';
+    return value.len == 3 ? value.at[0] : '\0';
 }
 
 static void head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
 {
     if (st->in_trailers)
         return;
-    if (is_interim(h2, st)) {
+    char class = status_class(h2, st);
+    if (class == '1') {
         st->head.n = 0;
         st->head.len = 0;
         return;
     }
     st->head_done = true;
+    st->unwanted = class > '2';
     if (!h2->server)
         return;
     st->let_go = false;

@@ -70,6 +70,7 @@ struct weft__h2_stream {
     struct weft__h2_fields head, trailers;
     struct weft__h2_fields interim; /* clients: a 1xx head under way; dropped */
     bool head_done;
+    bool unwanted; /* clients: the reply says that no more of the body is wanted */
     bool in_trailers;
     bool end_in;   /* the peer sends no more */
     bool closed;   /* nghttp2 has forgotten it */
@@ -155,7 +156,8 @@ int weft__h2_head(struct weft__h2_stream *st, weft_deadline d);
 ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d);
 void weft__h2_consume(struct weft__h2_stream *st, size_t n);
 /* Sends a piece of the body; end: the last. Waits for the peer's windows. After an error the stream
- * is of no use. -EPIPE: the peer wants no more. */
+ * is of no use. -EPIPE: the peer wants no more, or, to a client, has replied with anything but 2xx.
+ */
 int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
                    weft_deadline d);
 /*

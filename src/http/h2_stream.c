@@ -279,7 +279,7 @@ int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
 static bool piece_sent(void *arg)
 {
     const struct weft__h2_stream *st = arg;
-    return st->closed || (st->out_left == 0 && (!st->out_end || st->out_done));
+    return st->closed || st->unwanted || (st->out_left == 0 && (!st->out_end || st->out_done));
 }
 
 static int may_write(const struct weft__h2_stream *st)
@@ -290,6 +290,8 @@ static int may_write(const struct weft__h2_stream *st)
         return st->code == NGHTTP2_NO_ERROR ? -EPIPE
                                             : weft__fail(-EPIPE, "the peer reset the stream: %s",
                                                          nghttp2_http2_strerror(st->code));
+    if (st->unwanted)
+        return weft__fail(-EPIPE, "the peer has replied before it had the whole body");
     return 0;
 }
 
