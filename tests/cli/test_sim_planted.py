@@ -24,6 +24,7 @@ MISTAKES = {
     "closed": r"WEFT_ECLOSED: host meter \(incarnation 1\): main returned WEFT_ECLOSED",
     "retry": r"WEFT_ELIVELOCK: \d+ steps, and time stands still: 1 host, front-end",
     "unsynced": r"WEFT_ECHECK: record \d+ of client \d was acknowledged, and the newest is \d+",
+    "order": r"WEFT_ECHECK: order \d+ was placed \d+ times",
     "cancel": r"WEFT_ECHECK: 11 readings of 10 were counted: the tally is \d+",
 }
 
@@ -80,6 +81,11 @@ class Planted(Case):
     def test_acknowledged_and_not_synced(self):
         self.found("unsynced")
         self.fixed("unsynced")
+
+    def test_order_placed_twice(self):
+        """Over HTTP, whose server and client run in the simulation as in scenario_http.c."""
+        self.found("order")
+        self.fixed("order")
 
     def test_cancel_and_completion(self):
         self.found("cancel")
