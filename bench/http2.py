@@ -24,12 +24,12 @@ import tls
 
 STREAMS = 10
 REFERENCE = "nginx"
-# name: (path or None for the fixed reply, connections, requests)
+# name: (file or None for the fixed reply, connections, requests)
 CELLS = {
     "hello, 1 connection": (None, 1, 60000),
     "hello, 100 connections": (None, 100, 200000),
-    "1 KiB, 1 connection": ("/files/1k.txt", 1, 60000),
-    "1 KiB, 100 connections": ("/files/1k.txt", 100, 200000),
+    "1 KiB, 1 connection": ("1k.txt", 1, 60000),
+    "1 KiB, 100 connections": ("1k.txt", 100, 200000),
 }
 
 
@@ -76,13 +76,14 @@ def weft(folder, port, cert, key):
             f"{folder}/files"]
 
 
-# name: (what to start, program it needs, path of the fixed reply, environment)
+# name: (what to start, program it needs, path of the fixed reply, path of files, environment).
+# nginx, h2o and ours below /kept keep the file open; a "task" is one for each request, and opens it.
 PEERS = {
-    "nginx": (nginx, "nginx", "/", {}),
-    "h2o": (h2o, "h2o", "/index.txt", {}),
-    "weft-uring": (weft, None, "/", {"WEFT_DRIVER": "uring"}),
-    "weft-epoll": (weft, None, "/", {"WEFT_DRIVER": "epoll"}),
-    "weft-task-uring": (weft, None, "/task", {"WEFT_DRIVER": "uring"}),
+    "nginx": (nginx, "nginx", "/", "/files", {}),
+    "h2o": (h2o, "h2o", "/index.txt", "/files", {}),
+    "weft-uring": (weft, None, "/", "/kept", {"WEFT_DRIVER": "uring"}),
+    "weft-epoll": (weft, None, "/", "/kept", {"WEFT_DRIVER": "epoll"}),
+    "weft-task-uring": (weft, None, "/task", "/files", {"WEFT_DRIVER": "uring"}),
 }
 
 
@@ -119,7 +120,7 @@ def load(port, path, connections, requests):
 
 class Server:
     def __init__(self, name, folder, cert, key):
-        start, _, self.fixed, env = PEERS[name]
+        start, _, self.fixed, self.files, env = PEERS[name]
         self.port = tls.free_port()
         self.child = run.spawn(start(folder, self.port, cert, key), {run.SERVER_CORE}, env,
                                stderr=subprocess.DEVNULL)
@@ -132,7 +133,7 @@ class Server:
         run.stop(self.child)
 
     def measure(self, path, connections, requests):
-        path = path or self.fixed
+        path = f"{self.files}/{path}" if path else self.fixed
         load(self.port, path, connections, max(connections * STREAMS, requests // 20))
         before, began = cpu_ns(self.child.pid), time.monotonic()
         load(self.port, path, connections, requests)

@@ -5,6 +5,11 @@
  * are answered without a task. The client is bytes by hand.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <weft/http_server.h>
 
@@ -180,7 +185,7 @@ static int passes(struct weft_http_request *q, struct weft_http_response *r, voi
     return weft_http_next(q, r);
 }
 
-static void direct_open(struct direct *t)
+static void direct_open_with(struct direct *t, const char *dir)
 {
     static const struct weft_http_route_options at_once = {.at_once = true};
     static const char begin[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
@@ -197,9 +202,19 @@ static void direct_open(struct direct *t)
     CHECK_EQ(weft_http_route_with(t->app, "GET /too-large", &at_once, too_large, NULL), 0);
     CHECK_EQ(weft_http_route(t->app, "GET /task", waits, NULL), 0);
     CHECK_EQ(weft_http_use(t->app, "/behind", passes, NULL), 0);
+    if (dir != NULL) /* for so long that no slow machine looks again */
+        CHECK_EQ(weft_http_static(t->app, "/kept",
+                                  &(struct weft_http_static_options){
+                                      .dir = dir, .keep_open = 10, .keep_ms = 3600000}),
+                 0);
     CHECK_EQ(weft_http_server_open(&t->server, t->g, "tcp://127.0.0.1:0", t->app, NULL), 0);
     CHECK(weft_http_server_endpoint(t->server, at, sizeof at) > 0);
     CHECK_EQ(weft_dial(&t->s, at, NULL, SOON), 0);
+}
+
+static void direct_open(struct direct *t)
+{
+    direct_open_with(t, NULL);
 }
 
 static uint8_t ask(struct direct *t, const char *path)
@@ -294,6 +309,59 @@ static int directly_held(void *arg)
     return 0;
 }
 
+static void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL && fputs(text, f) >= 0);
+    CHECK_EQ(fclose(f), 0);
+}
+
+static const char *get(struct direct *t, const char *path)
+{
+    uint8_t id = ask(t, path);
+    send_asked(t);
+    await_end(t, id);
+    return t->seen.body[id];
+}
+
+/* Whether the file system can be asked for what is in memory alone. */
+static bool reads_now(const char *path)
+{
+    char byte;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    ssize_t n = preadv2(fd, &(struct iovec){&byte, 1}, 1, 0, RWF_NOWAIT);
+    close(fd);
+    return n == 1;
+}
+
+/* A small file that is kept open and lies in memory needs no task, either. */
+static int directly_kept(void *arg)
+{
+    char dir[] = "/tmp/weft-test-XXXXXX", path[64];
+    struct direct t;
+    (void)arg;
+    CHECK(mkdtemp(dir) != NULL);
+    (void)snprintf(path, sizeof path, "%s/f", dir);
+    put_file(path, "first");
+    uint64_t one = reads_now(path) ? 1 : 0;
+    direct_open_with(&t, dir);
+    CHECK(strcmp(get(&t, "/kept/f"), "first") == 0);
+    CHECK_EQ(at_once_of(&t), 0);
+    CHECK(strcmp(get(&t, "/kept/f"), "first") == 0);
+    CHECK_EQ(at_once_of(&t), one);
+    put_file(path, "later");
+    CHECK_EQ(truncate(path, 4), 0);
+    CHECK(strcmp(get(&t, "/kept/f"), "late") == 0);
+    CHECK_EQ(at_once_of(&t), one);
+    CHECK(strcmp(get(&t, "/kept/f"), "late") == 0);
+    CHECK_EQ(at_once_of(&t), 2 * one);
+    direct_close(&t);
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(rmdir(dir), 0);
+    return 0;
+}
+
 static const struct kit_case cases[] = {IN_TASK(together), IN_TASK(directly),
-                                        IN_TASK(directly_held)};
+                                        IN_TASK(directly_held), IN_TASK(directly_kept)};
 KIT_MAIN(cases)

@@ -108,11 +108,16 @@ int weft__http_open(struct weft__http_exchange *x, int dirfd, const char *path, 
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
+ssize_t weft__http_read_now(int fd, void *buf, size_t len, off_t at)
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    ssize_t n = preadv2(fd, &iov, 1, at, RWF_NOWAIT);
+    return n < 0 ? -errno : n;
+}
+
 static ssize_t read_now(const struct disk_job *j)
 {
-    struct iovec iov = {.iov_base = j->buf, .iov_len = j->len};
-    ssize_t n = preadv2(j->fd, &iov, 1, j->at, RWF_NOWAIT);
-    return n < 0 ? -errno : n;
+    return weft__http_read_now(j->fd, j->buf, j->len, j->at);
 }
 
 static ssize_t read_waiting(const struct disk_job *j)

@@ -30,6 +30,7 @@ void weft__http_exchange_reset(struct weft__http_exchange *x)
     r->status = 200;
     r->length = -1;
     x->upgraded = false;
+    x->ahead = NULL;
 }
 
 void weft__http_exchange_done(struct weft__http_exchange *x)
@@ -41,6 +42,10 @@ void weft__http_exchange_done(struct weft__http_exchange *x)
     if (WEFT__UNLIKELY(x->r.coder != NULL)) {
         weft__http_coder_free(x->r.coder);
         x->r.coder = NULL;
+    }
+    if (WEFT__UNLIKELY(x->ahead != NULL)) {
+        x->ahead->put(x->ahead);
+        x->ahead = NULL;
     }
     weft__arena_reset(&x->arena);
 }
@@ -137,16 +142,25 @@ static bool covers(const struct weft__http_middleware *m, struct weft_http_reque
            (path[m->prefix_len] == '\0' || path[m->prefix_len] == '/');
 }
 
+static bool waits_before(struct weft__http_exchange *x)
+{
+    const struct weft_http_app *app = x->site->conf->app;
+    for (size_t i = 0; app->n_waiting > 0 && i < app->n_middleware; i++)
+        if (!app->middleware[i].at_once && covers(&app->middleware[i], &x->q))
+            return true;
+    return false;
+}
+
 bool weft__http_is_at_once(struct weft__http_exchange *x)
 {
     const struct weft__route *route = x->q.match.route;
-    const struct weft_http_app *app = x->site->conf->app;
-    if (route == NULL || !route->options.at_once)
-        return false;
-    for (size_t i = 0; app->n_waiting > 0 && i < app->n_middleware; i++)
-        if (!app->middleware[i].at_once && covers(&app->middleware[i], &x->q))
-            return false;
-    return true;
+    return route != NULL && route->options.at_once && !waits_before(x);
+}
+
+bool weft__http_is_ready(struct weft__http_exchange *x)
+{
+    const struct weft__route *route = x->q.match.route;
+    return route != NULL && route->ready != NULL && !waits_before(x) && route->ready(x, route->arg);
 }
 
 int weft_http_next(struct weft_http_request *q, struct weft_http_response *r)

@@ -74,6 +74,11 @@ struct weft__http_note {
     void *p;
 };
 
+/* What was prepared for a handler, in the arena; put when the request is over. */
+struct weft__http_ahead {
+    void (*put)(struct weft__http_ahead *a);
+};
+
 struct weft_http_request {
     struct weft__http1_head head; /* method, target, fields, framing */
     const char *base;             /* what its spans count from */
@@ -95,7 +100,8 @@ struct weft__http_exchange {
     struct weft_http_request q;
     struct weft_http_response r;
     struct weft__arena arena;
-    int64_t begin_ns; /* when the head had come, when it is logged or bounded; 0 */
+    struct weft__http_ahead *ahead; /* NULL: none */
+    int64_t begin_ns;               /* when the head had come, when it is logged or bounded; 0 */
     weft_deadline until;
     uint64_t body_max, stream_max;
     int version;                 /* 10, 11, 20 */
@@ -133,6 +139,8 @@ int weft__http_dispatch(struct weft__http_exchange *x);
 bool weft__http_route_request(struct weft__http_exchange *x);
 /* Whether nothing that a routed request runs into may wait: its route and the middleware above. */
 bool weft__http_is_at_once(struct weft__http_exchange *x);
+/* The same of its route for this one request alone, which is prepared then. */
+bool weft__http_is_ready(struct weft__http_exchange *x);
 /* Answers with an error page for a request that no handler sees. */
 int weft__http_refuse(struct weft__http_exchange *x, int status, const char *why);
 /* Counts and logs a request that is over. */

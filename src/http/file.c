@@ -18,9 +18,6 @@
 #include "net/stream.h"
 #include "wire/http_field.h"
 
-/* A file up to this is read and leaves together with the head; a larger one by sendfile. */
-#define SMALL_MAX 16384u
-
 static int set(struct weft_http_response *r, const char *name, const char *value)
 {
     return weft__http_set_known(r, name, value, strlen(value));
@@ -32,29 +29,34 @@ static int set_printed(struct weft__http_exchange *x, const char *name, const ch
     return copy != NULL ? weft__http_set_known(&x->r, name, copy, strlen(copy)) : -ENOMEM;
 }
 
-static int set_type(struct weft__http_exchange *x, const char *name)
+void weft__http_tell(struct weft__http_told *ret, const struct stat *st, const char *name,
+                     const char *coding)
 {
-    char text[128];
-    if (weft__http_response_field(&x->r, "Content-Type") != NULL)
-        return 0;
+    uint64_t mtime = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
     const char *type = weft__mime_type(NULL, weft__slice_text(name));
-    if (strncmp(type, "text/", 5) != 0 || strchr(type, ';') != NULL)
-        return set(&x->r, "Content-Type", type);
-    (void)snprintf(text, sizeof text, "%s; charset=utf-8", type);
-    return set_printed(x, "Content-Type", text);
+    bool bare = strncmp(type, "text/", 5) == 0 && strchr(type, ';') == NULL;
+    (void)snprintf(ret->type, sizeof ret->type, "%s%s", type, bare ? "; charset=utf-8" : "");
+    (void)snprintf(ret->etag, sizeof ret->etag, "\"%llx-%llx%s%s\"", (unsigned long long)mtime,
+                   (unsigned long long)st->st_size, coding != NULL ? "-" : "",
+                   coding != NULL ? coding : "");
+    weft_http_date_format(st->st_mtim.tv_sec, ret->modified);
 }
 
-static int set_validators(struct weft__http_exchange *x, const struct weft__http_file *f)
+static int set_fields(struct weft__http_exchange *x, const struct weft__http_file *f)
 {
-    char tag[64], date[WEFT_HTTP_DATE_SIZE];
-    uint64_t mtime = (uint64_t)f->st.st_mtim.tv_sec * 1000000000u + (uint64_t)f->st.st_mtim.tv_nsec;
-    (void)snprintf(tag, sizeof tag, "\"%llx-%llx%s%s\"", (unsigned long long)mtime,
-                   (unsigned long long)f->st.st_size, f->coding != NULL ? "-" : "",
-                   f->coding != NULL ? f->coding : "");
-    weft_http_date_format(f->st.st_mtim.tv_sec, date);
-    int err = set_printed(x, "ETag", tag);
+    const struct weft__http_told *told = f->told;
+    struct weft__http_told made;
+    int err = 0;
+    if (told == NULL || f->coding != NULL) {
+        weft__http_tell(&made, &f->st, f->name, f->coding);
+        told = &made;
+    }
+    if (weft__http_response_field(&x->r, "Content-Type") == NULL)
+        err = set_printed(x, "Content-Type", told->type);
     if (err == 0)
-        err = set_printed(x, "Last-Modified", date);
+        err = set_printed(x, "ETag", told->etag);
+    if (err == 0)
+        err = set_printed(x, "Last-Modified", told->modified);
     if (err == 0)
         err = set(&x->r, "Accept-Ranges", "bytes");
     if (err == 0 && f->coding != NULL)
@@ -106,7 +108,7 @@ static int send_small(struct weft__http_exchange *x, int fd, off_t from, size_t 
 
 static int send_span(struct weft__http_exchange *x, int fd, uint64_t from, uint64_t len)
 {
-    if (x->q.head.method != WEFT__HTTP_HEAD && len <= SMALL_MAX)
+    if (x->q.head.method != WEFT__HTTP_HEAD && len <= WEFT__HTTP_FILE_SMALL)
         return send_small(x, fd, (off_t)from, (size_t)len);
     int err = 0;
     if (x->q.head.method != WEFT__HTTP_HEAD)
@@ -182,9 +184,7 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
 {
     struct weft__http_range ranges[WEFT__HTTP_RANGES_MAX];
     uint64_t size = (uint64_t)f->st.st_size;
-    int err = set_type(x, f->name);
-    if (err == 0)
-        err = set_validators(x, f);
+    int err = set_fields(x, f);
     if (err < 0)
         return err;
     int status = weft__http_conditions(x, true);
@@ -201,5 +201,9 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
     }
     if (n == 1)
         return send_range(x, f, &ranges[0]);
+    if (n == 0 && f->data != NULL) {
+        x->r.no_compress = true;
+        return weft__http_send_whole(x, f->data, (size_t)size);
+    }
     return n > 1 ? send_ranges(x, f, ranges, n) : send_span(x, f->fd, 0, size);
 }

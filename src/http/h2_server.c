@@ -96,12 +96,12 @@ static void start_request(struct conn *k, struct weft__h2_exchange *e)
 }
 
 /* As over HTTP/1: whole requests for routes that never wait, unless the client takes so little that
- * somebody has to wait for it. */
+ * somebody has to wait for it. And those for which what the answer needs is in memory now. */
 static bool is_direct(const struct conn *k, struct weft__h2_exchange *e)
 {
-    return k->group != NULL && !k->site->shared && k->site->conf->at_once && e->status == 0 &&
+    return k->group != NULL && !k->site->shared && e->status == 0 &&
            e->x.q.head.body == WEFT__HTTP1_NO_BODY && e->x.protocol.at == NULL &&
-           k->h2->held < HELD_MARK && weft__http_is_at_once(&e->x);
+           k->h2->held < HELD_MARK && (weft__http_is_at_once(&e->x) || weft__http_is_ready(&e->x));
 }
 
 /* In this flow, to which nothing else happens meanwhile: as a callback of the loop, so that what

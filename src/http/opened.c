@@ -30,6 +30,7 @@ struct weft__http_kept {
     int fd;
     struct stat st;
     int64_t until_ns;
+    struct weft__http_told told;
     size_t hash;
     char path[];
 };
@@ -149,6 +150,7 @@ static struct weft__http_kept *keep_it(struct weft__http_kept_files *files, cons
     while (files->count >= (size_t)files->owner->max)
         drop(oldest(files));
     memcpy(k->path, path, len);
+    weft__http_tell(&k->told, &o->st, path, NULL);
     k->files = files;
     k->hash = hash;
     k->fd = o->fd;
@@ -162,12 +164,33 @@ static struct weft__http_kept *keep_it(struct weft__http_kept_files *files, cons
     return k;
 }
 
+static void take(struct weft__http_kept *k, struct weft__http_opened *ret)
+{
+    k->refs++;
+    *ret = (struct weft__http_opened){.fd = k->fd, .st = k->st, .kept = k, .told = &k->told};
+}
+
+static int64_t now_of(const struct weft__http_exchange *x)
+{
+    const struct weft_loop *l = x->stream->loop;
+    return l != NULL ? l->now_ns : weft_now_ns();
+}
+
+bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
+                            const char *path, struct weft__http_opened *ret)
+{
+    struct weft__http_kept_files *files = files_of(x->site, keep);
+    struct weft__http_kept *k = files != NULL ? find(files, path, hash_of(path), now_of(x)) : NULL;
+    if (k != NULL)
+        take(k, ret);
+    return k != NULL;
+}
+
 int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                           int dirfd, const char *path, struct weft__http_opened *ret)
 {
     struct weft__http_kept_files *files = files_of(x->site, keep);
-    struct weft_loop *l = x->stream->loop;
-    int64_t now = l != NULL ? l->now_ns : weft_now_ns();
+    int64_t now = now_of(x);
     size_t hash = files != NULL ? hash_of(path) : 0;
     struct weft__http_kept *k = files != NULL ? find(files, path, hash, now) : NULL;
     struct weft__http_opened o = {0};
@@ -183,10 +206,8 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
         if (files != NULL && S_ISREG(o.st.st_mode) && find(files, path, hash, now) == NULL)
             k = keep_it(files, path, hash, &o, now);
     }
-    if (k != NULL) {
-        k->refs++;
-        o = (struct weft__http_opened){.fd = k->fd, .st = k->st, .kept = k};
-    }
+    if (k != NULL)
+        take(k, &o);
     *ret = o;
     return 0;
 }

@@ -354,6 +354,7 @@ int weft__router_add(struct weft__router *r, const char *pattern,
         route_free(route);
     if (err == 0) {
         r->count++;
+        r->last = route;
         r->at_once = r->at_once || (o != NULL && o->at_once);
     }
     return err;

@@ -20,6 +20,8 @@
 #define WEFT__ROUTE_SEGMENTS_MAX 128
 #define WEFT__ROUTES_MAX 10000
 
+struct weft__http_exchange;
+
 struct weft__route {
     struct weft__route *next; /* at the same node */
     char *pattern;            /* "GET /a/:b" */
@@ -28,6 +30,9 @@ struct weft__route {
     bool any; /* every method */
     weft_http_handler handler;
     void *arg;
+    /* Whether the handler will not wait for this request; prepares what it needs. NULL: as the
+     * options say. */
+    bool (*ready)(struct weft__http_exchange *x, void *arg);
     struct weft_http_route_options options;
     size_t n_params;
     struct weft__slice params[WEFT__ROUTE_PARAMS_MAX]; /* their names, in the pattern */
@@ -41,7 +46,8 @@ struct weft__router {
     struct weft__route_literal *literals;
     size_t n_literals, literals_cap;
     size_t count;
-    bool at_once; /* one of them is */
+    struct weft__route *last; /* added */
+    bool at_once;             /* one of them is */
 };
 
 /* A path split and decoded. */

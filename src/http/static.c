@@ -76,11 +76,15 @@ static int open_compressed(struct weft__http_exchange *x, const struct weft__htt
     return -ENOENT;
 }
 
-static int send_regular(struct weft__http_exchange *x, const struct weft__http_static *s, int fd,
-                        const struct stat *st, const char *path)
+static int send_regular(struct weft__http_exchange *x, const struct weft__http_static *s,
+                        const struct weft__http_opened *o, const char *data, const char *path)
 {
-    struct weft__http_file f = {
-        .fd = fd, .st = *st, .name = path, .cache_control = s->cache_control};
+    struct weft__http_file f = {.fd = o->fd,
+                                .st = o->st,
+                                .name = path,
+                                .cache_control = s->cache_control,
+                                .told = o->told,
+                                .data = data};
     struct weft__http_opened other;
     int err = 0, second = -ENOENT;
     if (s->precompressed) {
@@ -132,7 +136,7 @@ static int send_directory(struct weft__http_exchange *x, const struct weft__http
             return err;
         bool regular = err == 0 && S_ISREG(index.st.st_mode);
         if (regular)
-            err = send_regular(x, s, index.fd, &index.st, name);
+            err = send_regular(x, s, &index, NULL, name);
         if (regular || err == 0)
             weft__http_opened_put(&index);
         if (regular)
@@ -144,11 +148,62 @@ static int send_directory(struct weft__http_exchange *x, const struct weft__http
     return copy < 0 ? refuse(&x->r, -errno) : weft__http_send_listing(x, copy, s->hidden);
 }
 
+/* What serve_ready has brought. */
+struct ahead {
+    struct weft__http_ahead base;
+    struct weft__http_opened o;
+    const char *path;
+    char data[];
+};
+
+static struct ahead *ahead_of(struct weft__http_ahead *a)
+{
+    return WEFT__CONTAINER_OF(a, struct ahead, base);
+}
+
+static void put_ahead(struct weft__http_ahead *a)
+{
+    weft__http_opened_put(&ahead_of(a)->o);
+}
+
+/* A plain request for a small file that is kept open, with all its bytes in memory. */
+static bool serve_ready(struct weft__http_exchange *x, void *arg)
+{
+    const struct weft__http_static *s = arg;
+    const uint64_t more = WEFT__HTTP_CONDITIONS | UINT64_C(1) << WEFT__HN_RANGE;
+    struct weft__http_opened o;
+    if (s->keep.max <= 0 || s->precompressed || x->q.head.method != WEFT__HTTP_GET ||
+        (x->q.head.seen & more) != 0)
+        return false;
+    const char *path = weft_http_param(&x->q, "file");
+    size_t len = strlen(path);
+    if (len == 0 || path[len - 1] == '/' || (!s->hidden && has_hidden(path)) ||
+        !weft__http_opened_kept(x, &s->keep, path, &o))
+        return false;
+    struct ahead *a = NULL;
+    size_t size = (size_t)o.st.st_size;
+    if (size > 0 && size <= WEFT__HTTP_FILE_SMALL)
+        a = weft__arena_alloc(&x->arena, sizeof *a + size);
+    if (a == NULL || weft__http_read_now(o.fd, a->data, size, 0) != (ssize_t)size) {
+        weft__http_opened_put(&o);
+        return false;
+    }
+    a->base.put = put_ahead;
+    a->o = o;
+    a->path = path;
+    x->ahead = &a->base;
+    return true;
+}
+
 static int serve_static(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     const struct weft__http_static *s = arg;
     struct weft__http_exchange *x = weft__http_of_q(q);
     struct weft__http_opened o;
+    if (x->ahead != NULL) {
+        const struct ahead *a = ahead_of(x->ahead);
+        return send_regular(x, s, &a->o, a->data, a->path);
+    }
     const char *path = weft_http_param(q, "file");
     if (!s->hidden && has_hidden(path))
         return refuse(r, -ENOENT);
@@ -159,7 +214,7 @@ static int serve_static(struct weft_http_request *q, struct weft_http_response *
     if (S_ISDIR(o.st.st_mode))
         err = send_directory(x, s, o.fd, path);
     else if (S_ISREG(o.st.st_mode) && len > 0 && path[len - 1] != '/')
-        err = send_regular(x, s, o.fd, &o.st, path);
+        err = send_regular(x, s, &o, NULL, path);
     else
         err = refuse(r, -ENOENT);
     weft__http_opened_put(&o);
@@ -246,6 +301,8 @@ int weft_http_static(struct weft_http_app *app, const char *prefix,
     s->owned.next = app->owned; /* from here on it is the application's, whatever comes */
     app->owned = &s->owned;
     err = weft_http_route(app, below, serve_static, s);
+    if (err == 0)
+        app->router.last->ready = serve_ready;
     if (err == 0 && !slash)
         err = weft_http_route(app, itself, serve_static, s);
     return err;

@@ -9,6 +9,16 @@
 
 #include "http/exchange.h"
 
+/* A file up to this is read and leaves together with the head; a larger one by sendfile. */
+#define WEFT__HTTP_FILE_SMALL 16384u
+
+/* The fields that tell of a file. */
+struct weft__http_told {
+    char type[128];
+    char etag[64];
+    char modified[WEFT_HTTP_DATE_SIZE];
+};
+
 /* What is known of a file that is to be sent. fd stays the caller's. */
 struct weft__http_file {
     int fd;
@@ -16,7 +26,12 @@ struct weft__http_file {
     const char *name;   /* by which its type is told */
     const char *coding; /* it is compressed already: "br", "gzip"; NULL: it is as it is */
     const char *cache_control;
+    const struct weft__http_told *told; /* NULL: to be made */
+    const char *data;                   /* all of it; NULL: to be read */
 };
+
+void weft__http_tell(struct weft__http_told *ret, const struct stat *st, const char *name,
+                     const char *coding);
 
 /*
  * disk.c. These wait, where the file is not in memory: in a task for a thread of the work pool, and
@@ -32,6 +47,8 @@ int weft__http_open_works(int dirfd);
 /* As pread(2). buf lives as long as the call. */
 ssize_t weft__http_read_file(struct weft__http_exchange *x, int fd, void *buf, size_t len,
                              off_t at);
+/* The same, as far as it is in memory: -EAGAIN, and nothing is waited for. */
+ssize_t weft__http_read_now(int fd, void *buf, size_t len, off_t at);
 /* Before sendfile: when this returns, the file's first bytes from at on are in memory. 0, or the
  * cancel or time-out of the wait. */
 int weft__http_read_ahead(struct weft__http_exchange *x, int fd, off_t at, size_t len);
@@ -46,12 +63,16 @@ struct weft__http_kept;
 struct weft__http_opened {
     int fd;
     struct stat st;
-    struct weft__http_kept *kept; /* whose fd it is; NULL: our own */
+    struct weft__http_kept *kept;       /* whose fd it is; NULL: our own */
+    const struct weft__http_told *told; /* the kept one's; else NULL */
 };
 /* Opens a path beneath dirfd, or takes what is kept (opened.c). 0, and to be put back; or as
  * weft__http_open. */
 int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                           int dirfd, const char *path, struct weft__http_opened *ret);
+/* Takes what is kept, if it is. Does not wait. */
+bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
+                            const char *path, struct weft__http_opened *ret);
 void weft__http_opened_put(struct weft__http_opened *o);
 
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f);
