@@ -9,7 +9,7 @@
 #include <weft/server.h>
 #include <weft/tls.h>
 
-#define MUCH ((size_t)48 << 20) /* more than two sockets hold */
+#define MUCH ((size_t)16 << 20) /* more than two sockets hold */
 
 /* What one server does with each of its connections. */
 struct early {
