@@ -25,6 +25,7 @@
 #endif
 
 static struct weft_tls *server_context, *client_context;
+static struct weft_tls *on_the_loop, *on_the_pool; /* what server_context is by turns */
 
 struct end {
     struct weft_stream *s;
@@ -186,6 +187,26 @@ static int callbacks(const char *driver)
     return torture_run(driver, both_conns, NULL);
 }
 
+/* --- With the work pool ----------------------------------------------------------------------- */
+
+static int on_pool(const char *driver, weft_fn body)
+{
+    server_context = on_the_pool;
+    int err = torture_run(driver, body, NULL);
+    server_context = on_the_loop;
+    return err;
+}
+
+static int exchange_on_pool(const char *driver)
+{
+    return on_pool(driver, both_ends);
+}
+
+static int callbacks_on_pool(const char *driver)
+{
+    return on_pool(driver, both_conns);
+}
+
 /* --- Contexts ----------------------------------------------------------------------------------
  */
 
@@ -238,19 +259,26 @@ static void ssl_free(void *ptr, const char *file, int line)
 
 int main(void)
 {
-    static const struct torture_scene scenes[] = {
-        {"exchange", exchange}, {"callbacks", callbacks}, {"contexts", contexts}};
+    static const struct torture_scene scenes[] = {{"exchange", exchange},
+                                                  {"callbacks", callbacks},
+                                                  {"exchange on the pool", exchange_on_pool},
+                                                  {"callbacks on the pool", callbacks_on_pool},
+                                                  {"contexts", contexts}};
     static const struct torture_scene on_threads[] = {{"exchange", exchange},
                                                       {"contexts", contexts}};
     bool heavy = TLS_TORTURE_OPENSSL;
     if (heavy)
         CHECK(CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free));
-    server_context = tls_kit_server("server");
+    struct weft_tls_certificate own = tls_kit_cert("server.pem", "server.key");
+    on_the_pool = tls_kit_open(&(struct weft_tls_options){
+        .certificates = &own, .n_certificates = 1, .handshake_offload = true});
+    on_the_loop = server_context = tls_kit_server("server");
     client_context = tls_kit_open(
         &(struct weft_tls_options){.ca = tls_kit_file("ca.pem"), .no_resumption = true});
     int failed =
-        heavy ? torture_main(scenes, 2, scenes, 1, 20) : torture_main(scenes, 3, on_threads, 2, 25);
+        heavy ? torture_main(scenes, 2, scenes, 1, 20) : torture_main(scenes, 5, on_threads, 2, 25);
     weft_tls_close(&client_context);
-    weft_tls_close(&server_context);
+    weft_tls_close(&on_the_loop);
+    weft_tls_close(&on_the_pool);
     return failed;
 }
