@@ -109,11 +109,12 @@ static void on_multi(struct top *t)
         weft__sys_cancel(t->kit->sys, &t->op);
 }
 
-static void multi_start(struct multi *m, struct kit *k, int l, int wanted, int stop_at)
+static void multi_start(struct multi *m, struct kit *k, int l, int wanted, int stop_at, size_t room)
 {
     memset(m, 0, sizeof(*m));
     top_accept(&m->t, k, l);
     m->t.op.flags = WEFT__OP_MULTI;
+    m->t.op.u.accept.room = room;
     m->t.then = on_multi;
     m->t.arg = m;
     m->wanted = wanted;
@@ -134,7 +135,7 @@ static void accept_multi(struct kit *k)
         c[i] = kit_socket(KIT_TCP4);
         assert_int_equal(raw_connect(c[i], SA(&sa), len), 0);
     }
-    multi_start(&m, k, l, COUNT, 0);
+    multi_start(&m, k, l, COUNT, 0, COUNT);
     assert_false(m.t.ended);
     kit_until(k, &m.reached);
     m.reached = false;
@@ -160,9 +161,9 @@ static void accept_multi(struct kit *k)
 }
 
 /* A MULTI that its own done cancels; what is not accepted by it stays for the next. */
-static void accept_multi_stops(struct kit *k)
+static void accept_multi_stops_at(struct kit *k, size_t room)
 {
-    enum { COUNT = 20 };
+    enum { COUNT = 60 };
     struct sockaddr_storage sa;
     socklen_t len;
     struct multi m;
@@ -174,9 +175,11 @@ static void accept_multi_stops(struct kit *k)
     }
     while (got < COUNT) {
         int left = COUNT - got;
-        multi_start(&m, k, l, -1, left < 3 ? left : 3);
+        int stop_at = left < 9 ? left : 9;
+        multi_start(&m, k, l, -1, stop_at, room);
         int r = top_finish(&m.t);
         assert_true(r == -ECANCELED || r >= 0);
+        assert_in_range(m.count, stop_at, stop_at + (int)room - 1);
         for (int i = 0; i < m.count; i++) {
             check_accepted(m.fds[i]);
             kit_close_fd(k, m.fds[i]);
@@ -187,6 +190,12 @@ static void accept_multi_stops(struct kit *k)
     for (int i = 0; i < COUNT; i++)
         raw_close(c[i]);
     kit_close_fd(k, l);
+}
+
+static void accept_multi_stops(struct kit *k)
+{
+    accept_multi_stops_at(k, 1);
+    accept_multi_stops_at(k, 20);
 }
 
 /* However many wait, one wait takes a round of them: others have their turn in between. */
@@ -202,7 +211,7 @@ static void accept_multi_by_rounds(struct kit *k)
         c[i] = kit_socket(KIT_TCP4);
         assert_int_equal(raw_connect(c[i], SA(&sa), len), 0);
     }
-    multi_start(&m, k, l, COUNT, 0);
+    multi_start(&m, k, l, COUNT, 0, COUNT);
     for (int before = 0; !m.reached; before = m.count, turns++) {
         kit_turn(k);
         assert_in_range(m.count, before, before + WEFT__ACCEPT_ROUND);

@@ -351,6 +351,12 @@ static size_t room(const struct weft__worker *w)
     return live < w->max_connections ? w->max_connections - live : 0;
 }
 
+/* The same, for the driver: of those whose number others change, one at a time. */
+static size_t welcome(const struct weft__worker *w)
+{
+    return w->server->spreads ? 1 : room(w);
+}
+
 static int accepted(struct weft__worker *w, int res)
 {
     if (res >= 0) {
@@ -371,6 +377,7 @@ static void accept_done(struct weft__op *op)
                              w->server->endpoint, weft_error_text(err));
         back_off(w, err);
     }
+    op->u.accept.room = welcome(w);
     if (more && (err < 0 || room(w) == 0) && !w->pausing) {
         w->pausing = true;
         weft__sys_cancel(w->loop->sys, op);
@@ -392,6 +399,7 @@ static void accept_more(struct weft__worker *w)
         return;
     w->accept = (struct weft__op){
         .kind = WEFT__OP_ACCEPT, .flags = WEFT__OP_MULTI, .done = accept_done, .fd = w->fd};
+    w->accept.u.accept.room = welcome(w);
     w->accepting = !weft__sys_submit(w->loop->sys, &w->accept);
     if (!w->accepting) /* what it could not begin with; connections come from the wait */
         back_off(w, w->accept.res);

@@ -79,8 +79,8 @@ typedef void (*weft__op_done)(struct weft__op *op);
 
 enum {
     WEFT__OP_MULTI = 1, /* more than one result: ACCEPT, at most WEFT__ACCEPT_ROUND in a wait, and
-                           none after a cancel in its done; and, as long as the driver likes,
-                           RECV_POOL on a loop: any of its results may be the last */
+                           after a cancel in its done only what `room` allowed; and, as long as the
+                           driver likes, RECV_POOL on a loop: any of its results may be the last */
     WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
                                 first */
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */
@@ -112,7 +112,11 @@ struct weft__op {
         } msg;
         struct {
             struct sockaddr *addr; /* may be NULL; not with MULTI */
-            socklen_t *addrlen;
+            union {
+                socklen_t *addrlen;
+                size_t room; /* MULTI: how many more are welcome, kept up to date by done. A driver
+                                may have taken so many when it is cancelled; 0 is like 1 */
+            };
         } accept;
         struct {
             const struct sockaddr *addr;

@@ -224,13 +224,18 @@ static inline uint64_t data_at(const struct io_uring_cq *cq, unsigned i)
     return cq->cqes[i & cq->ring_mask].user_data;
 }
 
+static inline struct weft__op *op_of_data(uint64_t data)
+{
+    return (struct weft__op *)(uintptr_t)(data & ~(uint64_t)WEFT__URING_EXTRA);
+}
+
 /* Operations of many connections are rarely in the cache: those that come soon are fetched. */
 static inline void fetch_ahead(const struct io_uring_cq *cq, unsigned head, unsigned tail)
 {
     if (tail - head > FETCH_OP)
         weft__op_fetch((const void *)(uintptr_t)data_at(cq, head + FETCH_OP));
     if (tail - head > FETCH_NEAR && data_at(cq, head + FETCH_NEAR) > DATA_WAKE)
-        weft__op_fetch_near((const void *)(uintptr_t)data_at(cq, head + FETCH_NEAR));
+        weft__op_fetch_near(op_of_data(data_at(cq, head + FETCH_NEAR)));
 }
 
 /* Takes what the completion queue holds now; what is added meanwhile is for the next wait. */
@@ -249,7 +254,11 @@ static void reap(struct uring_sys *s)
                 s->wake_armed = false;
             continue;
         }
-        struct weft__op *op = (struct weft__op *)(uintptr_t)cqe.user_data;
+        struct weft__op *op = op_of_data(cqe.user_data);
+        if (WEFT__UNLIKELY(cqe.user_data & WEFT__URING_EXTRA)) {
+            weft__uring_answer_extra(s, op, cqe.res);
+            continue;
+        }
         bool later = (op->state & CANCEL_LATER) != 0;
         if (WEFT__UNLIKELY(later))
             drop_cancel(s, op);

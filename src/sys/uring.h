@@ -65,6 +65,9 @@ struct uring_bufs {
     uint16_t *free_ids;
 };
 
+/* What marks the user_data of an accept's extra entry, beside the operation's address. */
+#define WEFT__URING_EXTRA 1u
+
 struct uring_sys {
     struct weft__sys sys;
     struct io_uring ring;
@@ -79,7 +82,7 @@ struct uring_sys {
     bool wake_armed;
     bool valgrind;
     bool sleep_in_poll; /* for the tools that check */
-    bool accepted;      /* a MULTI accept brought a connection, and was issued anew */
+    bool accepted;      /* a MULTI accept brought a connection, and may bring more at once */
     bool no_multi_recv; /* the kernel does not have it as we want it: one result each */
     uint32_t file_ops;  /* READ, WRITE and POLL under way */
     int wake_fd;
@@ -142,6 +145,8 @@ void weft__uring_prep(const struct uring_sys *s, struct io_uring_sqe *sqe,
                       const struct weft__op *op);
 /* The answer to it: ends the operation, or issues its next step. */
 void weft__uring_answer(struct uring_sys *s, struct weft__op *op, int res, uint32_t flags);
+/* The answer to an extra entry. */
+void weft__uring_answer_extra(struct uring_sys *s, struct weft__op *op, int res);
 /* Ends an operation that is in no queue, and calls done. */
 void weft__uring_finish(struct uring_sys *s, struct weft__op *op, int res);
 

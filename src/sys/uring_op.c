@@ -26,6 +26,9 @@
 /* The kernel itself has tried often by then, so it is not short. */
 static const struct __kernel_timespec connect_pause = {.tv_nsec = 10000000};
 
+/* Of Linux 6.10, in newer headers: an accept that finds nothing ends with -EAGAIN. */
+#define ACCEPT_DONTWAIT 2u
+
 static inline void prep_io(struct io_uring_sqe *sqe, int code, const struct weft__op *op)
 {
     io_uring_prep_rw(code, sqe, op->fd, op->u.io.buf, op->u.io.len, 0);
@@ -266,16 +269,39 @@ static bool fills(const struct msghdr *m, int res)
     return (size_t)res >= room;
 }
 
+/* Puts entries for all but one of `n` connections before the accept's own, if there is room. */
+static void issue_extra(struct uring_sys *s, struct weft__op *op, size_t n)
+{
+    if (n < 2 || !weft__queue_empty(&s->queued) || io_uring_sq_space_left(&s->ring) < n)
+        return; /* behind them the operation's own must find a place */
+    while (--n > 0) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+        io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC);
+        sqe->ioprio |= ACCEPT_DONTWAIT;
+        sqe->user_data = (uintptr_t)op | WEFT__URING_EXTRA;
+    }
+}
+
 /*
  * A MULTI accept is issued anew after each connection. The kernel's own multishot accept would
  * bring its whole queue at a blow, thousands of connections between two turns of what is ready.
+ *
+ * From Linux 6.10 on a completion tells whether there are more in a TCP listener's queue. Then the
+ * next wait asks for several at once: the extra entries do not wait, so they are answered by the
+ * call that sends them and before the operation's own, and need no place of theirs. `full`: the
+ * kernel has told so once; `moved`: how many came since the last issue. Where it has not told, the
+ * wait asks again, for one after the other.
  */
-static void on_accept_multi(struct uring_sys *s, struct weft__op *op, int fd)
+static void on_accept_multi(struct uring_sys *s, struct weft__op *op, int fd, uint32_t flags)
 {
     if (op->state & CANCELLED) {
         weft__uring_finish(s, op, fd);
         return;
     }
+    bool rest = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+    uint32_t came = op->moved + 1;
+    op->full = op->full || rest;
+    op->moved = 0;
     set_place(op, IN_DONE);
     op->more = true;
     call_done(s, op, fd);
@@ -283,8 +309,21 @@ static void on_accept_multi(struct uring_sys *s, struct weft__op *op, int fd)
         weft__uring_finish(s, op, -ECANCELED);
         return;
     }
-    s->accepted = true;
+    s->accepted = s->accepted || !op->full;
+    if (rest) {
+        size_t next = weft__min_size((size_t)2 * came, WEFT__ACCEPT_ROUND);
+        issue_extra(s, op, weft__min_size(next, op->u.accept.room));
+    }
     weft__uring_issue(s, op);
+}
+
+void weft__uring_answer_extra(struct uring_sys *s, struct weft__op *op, int res)
+{
+    if (res < 0)
+        return; /* the queue was empty; of everything else the operation's own entry tells */
+    op->moved++;
+    op->more = true;
+    call_done(s, op, res);
 }
 
 static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t flags)
@@ -312,7 +351,7 @@ static void on_op(struct uring_sys *s, struct weft__op *op, int res, uint32_t fl
         return;
     }
     if (op->kind == WEFT__OP_ACCEPT && (op->flags & WEFT__OP_MULTI)) {
-        on_accept_multi(s, op, res);
+        on_accept_multi(s, op, res, flags);
         return;
     }
     if (op->kind == WEFT__OP_RECV)
