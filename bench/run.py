@@ -10,10 +10,12 @@ it ends; what is compared in a table was measured in the same run, in alternatin
 """
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
 import platform
+import random
 import re
 import resource
 import select
@@ -216,14 +218,14 @@ def load_result(child, seconds):
     return result
 
 
-def measure(args, contender, cell):
+def measure(args, server, cell):
     """One run: server CPU us per message over the whole of it, and the rate."""
-    with Server(contender, {SERVER_CORE}) as server:
-        before = cpu_ns(server.pid)
-        load = spawn(load_argv(args, server.endpoint, cell, args.seconds), {LOAD_CORE},
-                     stderr=subprocess.PIPE)
-        result = load_result(load, args.seconds)
-        used = cpu_ns(server.pid) - before
+    seconds = max(args.seconds, cell[0] / 1000)  # beside which setting up connections is little
+    before = cpu_ns(server.pid)
+    load = spawn(load_argv(args, server.endpoint, cell, seconds), {LOAD_CORE},
+                 stderr=subprocess.PIPE)
+    result = load_result(load, seconds)
+    used = cpu_ns(server.pid) - before
     return {"us": used / 1e3 / result["messages"], "rate": result["messages_per_s"],
             "busy": used / 1e9 / result["seconds"], "latency_us": result.get("latency_us")}
 
@@ -257,21 +259,37 @@ def best_raw(rows, field, driver=None):
     return min(raws, key=lambda n: median_of(rows, n, "us")) if raws else None
 
 
+def start_all(args, name, field, servers, failures):
+    """Every contender's server in `servers`, warm: it has had one run that does not count."""
+    started = {}
+    for c in field:
+        note(f"{name}: {c.name} starts")
+        try:
+            started[c.name] = servers.enter_context(Server(c, {SERVER_CORE}))
+            measure(args, started[c.name], CELLS[name])
+        except (RuntimeError, OSError) as e:
+            started.pop(c.name, None)
+            failures.append(f"{c.name}, {CELLS[name][4]}: {e}")
+    return started
+
+
 def run_cell(args, name, field, failures):
-    cell = CELLS[name]
+    """The servers stay up while the rounds go over them, each round in an order of its own."""
     rows = {c.name: [] for c in field}
-    failed = {}
-    for number in range(args.rounds):
-        for c in field:
-            note(f"{name}: round {number + 1}/{args.rounds} {c.name}")
-            row = None
-            if failed.get(c.name, 0) < 2:
-                try:
-                    row = measure(args, c, cell)
-                except (RuntimeError, OSError) as e:
-                    failed[c.name] = failed.get(c.name, 0) + 1
-                    failures.append(f"{c.name}, {cell[4]}: {e}")
-            rows[c.name].append(row)
+    order, failed = random.Random(1), {}
+    with contextlib.ExitStack() as servers:
+        started = start_all(args, name, field, servers, failures)
+        for number in range(args.rounds):
+            for c in order.sample(field, len(field)):
+                note(f"{name}: round {number + 1}/{args.rounds} {c.name}")
+                row = None
+                if c.name in started and failed.get(c.name, 0) < 2:
+                    try:
+                        row = measure(args, started[c.name], CELLS[name])
+                    except (RuntimeError, OSError) as e:
+                        failed[c.name] = failed.get(c.name, 0) + 1
+                        failures.append(f"{c.name}, {CELLS[name][4]}: {e}")
+                rows[c.name].append(row)
     note("")
     return rows
 
@@ -500,11 +518,11 @@ def options():
     p.add_argument("--load", help="load generator, called as `LOAD load ...` (default: weft)")
     p.add_argument("--peers", default=os.path.join(ROOT, "build/bench/peers"),
                    help="where build.sh has put the compiled peers")
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=2.0, help="length of one run")
+    p.add_argument("--rounds", type=int, default=15)
+    p.add_argument("--seconds", type=float, default=0.5, help="length of one run")
     p.add_argument("--cell", action="append", choices=CELLS, help="only this cell (repeatable)")
     p.add_argument("--only", default="", metavar="REGEX", help="only contenders that match")
-    p.add_argument("--quick", action="store_true", help="3 rounds of 1 s, a few peers")
+    p.add_argument("--quick", action="store_true", help="7 rounds of 0.4 s, a few peers")
     p.add_argument("--memory", action="store_true", help="memory of an idle connection instead")
     p.add_argument("--idle", type=int, default=10000, help="connections for --memory")
     p.add_argument("--workers", action="store_true", help="two workers against one instead")
@@ -516,7 +534,7 @@ def options():
     args.weft, args.peers = os.path.abspath(args.weft), os.path.abspath(args.peers)
     args.load = os.path.abspath(args.load or args.weft)
     if args.quick:
-        args.rounds, args.seconds = min(args.rounds, 3), min(args.seconds, 1.0)
+        args.rounds, args.seconds = min(args.rounds, 7), min(args.seconds, 0.4)
         args.only = args.only or QUICK
         args.idle = min(args.idle, 2000)
     return args
