@@ -165,7 +165,11 @@ WEFT_API WEFT_MUST_CHECK int weft_stream_local(const struct weft_stream *s,
                                                struct weft_address *ret);
 WEFT_API uint64_t weft_stream_bytes_in(const struct weft_stream *s);
 WEFT_API uint64_t weft_stream_bytes_out(const struct weft_stream *s);
-/* The descriptor for setsockopt(2) and the like, still owned by the stream; -1 when it has none. */
+/*
+ * The descriptor for setsockopt(2) and the like, still owned by the stream; -1 when it has none.
+ * From the first call on nothing is taken from it but by reading calls, so that poll(2) tells of
+ * what they have not had; a stream that has been read for some time may hold bytes from before.
+ */
 WEFT_API int weft_stream_fd(const struct weft_stream *s);
 /* A note for `weft tree`; copied, at most 31 bytes are kept. */
 WEFT_API WEFT_MUST_CHECK int weft_stream_label(struct weft_stream *s, const char *label);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/feed.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "net/transport.h"
@@ -59,6 +60,9 @@ static void got(struct weft_stream *s, struct weft__io *io, ssize_t n, size_t ca
 static ssize_t fd_read(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
 {
     struct weft__io io;
+    ssize_t fed = s->feed != NULL ? weft__feed_read(s, buf, cap, d) : -EAGAIN;
+    if (fed != -EAGAIN)
+        return fed;
     io.op =
         (struct weft__op){.kind = s->socket ? WEFT__OP_RECV : WEFT__OP_READ,
                           .flags = s->drained ? WEFT__OP_POLL_FIRST : 0,
@@ -79,6 +83,8 @@ static ssize_t fill_pool(struct weft_stream *s, weft_deadline d)
     if (n > 0) {
         s->in = io.op.rbuf;
         s->in->used = 0;
+        if (s->tcp && s->fills < WEFT__FEED_AFTER && s->loop->sys->driver->multi_recv)
+            s->fills = (s->fills + 1u) & 7u;
     }
     got(s, &io, n, WEFT__RBUF_SIZE);
     return n;
@@ -97,9 +103,14 @@ static ssize_t await_bytes(struct weft_stream *s, weft_deadline d)
 
 static ssize_t fd_fill(struct weft_stream *s, weft_deadline d)
 {
+    if (WEFT__UNLIKELY(weft__feed_due(s)))
+        weft__feed_open(s);
+    ssize_t n = s->feed != NULL ? weft__feed_fill(s, d) : -EAGAIN;
+    if (n != -EAGAIN)
+        return n;
     if (s->loop != NULL && s->socket)
         return fill_pool(s, d);
-    ssize_t n = s->loop != NULL ? await_bytes(s, d) : 0;
+    n = s->loop != NULL ? await_bytes(s, d) : 0;
     if (n < 0)
         return n;
     struct weft__rbuf *rb = weft__in_alloc(s, WEFT__RBUF_SIZE);

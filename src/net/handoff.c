@@ -21,6 +21,7 @@
 #include <weft/listener.h>
 
 #include "base/alloc.h"
+#include "net/feed.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "sys/call.h"
@@ -40,6 +41,14 @@ static int settle(struct weft_stream *s, size_t cap, weft_deadline d)
         weft_consume(s, s->record_len);
         s->record_len = 0;
     }
+    int err = 0;
+    if (s->feed != NULL) {
+        s->reader = s->writer;
+        err = weft__feed_settle(s);
+        s->reader = NULL;
+    }
+    if (err < 0 || s->closed)
+        return err < 0 ? err : WEFT_ECLOSED;
     if (weft__in_left(s) > cap)
         return weft__fail(-EMSGSIZE, "%zu bytes were read ahead, with room for %zu",
                           weft__in_left(s), cap);
@@ -47,7 +56,7 @@ static int settle(struct weft_stream *s, size_t cap, weft_deadline d)
         return s->error;
     struct weft__flow *self = s->writer;
     s->reader = self; /* what is read meanwhile would be lost */
-    int err = weft__out_wait(s, 0, d);
+    err = weft__out_wait(s, 0, d);
     s->reader = NULL;
     return err;
 }

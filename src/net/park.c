@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/feed.h"
 #include "net/server.h"
 #include "net/transport.h"
 
@@ -33,7 +34,8 @@ int weft__park(struct weft_stream **ret, const struct weft__parking *p, void *us
     struct weft__transport *t = NULL;
     if (c == NULL || c->worker == NULL || s->loop == NULL)
         return -EOPNOTSUPP;
-    if (s->error < 0 || s->end || weft__in_left(s) > 0)
+    if (s->error < 0 || s->end || weft__in_left(s) > 0 ||
+        (s->feed != NULL && weft__feed_holds(s->feed)))
         return -EBUSY;
     struct weft__worker *w = c->worker;
     int err = worker_prepare(w, p);

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "net/count.h"
+#include "net/feed.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "net/transport.h"
@@ -44,6 +45,8 @@ void weft__stream_fini(struct weft_stream *s, bool abrupt)
         s->in->used = s->in->len;
         weft__in_release(s);
     }
+    if (s->feed != NULL)
+        weft__feed_drop(s->feed, abrupt || s->out != NULL);
     weft__out_drop(s);
     weft__pipe_ends -= !s->cls->joins;
     s->cls->release(s, abrupt);
@@ -137,6 +140,12 @@ uint64_t weft_stream_bytes_out(const struct weft_stream *s)
 
 int weft_stream_fd(const struct weft_stream *s)
 {
+    struct weft_stream *own = (struct weft_stream *)(uintptr_t)s;
+    if (s->proto == NULL && s->cls->filter != NULL)
+        own = s->cls->filter->lower(own);
+    own->exposed = true; /* who waits until it is readable must not be forestalled */
+    if (own->feed != NULL)
+        weft__feed_pause(own->feed);
     return s->fd;
 }
 

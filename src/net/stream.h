@@ -11,8 +11,8 @@
  * Invariants:
  *  - one reader and one writer at a time, by `reader` and `writer`; the stream is freed by the last
  * to leave it;
- *  - read-ahead is at most one buffer, and none once it is consumed; the queue of joined writes is
- *    bounded by out_max and none once it is sent;
+ *  - read-ahead is at most one buffer, and none once it is consumed, and what a feed holds; the
+ * queue of joined writes is bounded by out_max and none once it is sent;
  *  - the first failed or cut-off write is kept in `error`, and nothing is written after it.
  */
 #include <weft/stream.h>
@@ -21,10 +21,14 @@
 #include "sys/sys.h"
 
 struct weft__out;
+struct weft__feed;
 struct weft__transport;
 struct weft__conn;
 struct weft__factory_ref;
 struct weft__worker;
+
+/* A stream that has been read so often is expected to be read on. */
+#define WEFT__FEED_AFTER 4
 
 /* What streams of a server add up to, written by one thread, read by any. */
 struct weft__counters {
@@ -96,6 +100,7 @@ struct weft_stream {
         };
     };
     struct weft__rbuf *in;         /* read-ahead: [used, len) of data */
+    struct weft__feed *feed;       /* what goes on receiving between reads (feed.h); or NULL */
     struct weft__out *out;         /* joined writes; NULL: none */
     struct weft__transport *proto; /* in callback mode */
     struct weft__counters *counters;
@@ -103,8 +108,8 @@ struct weft_stream {
         struct weft__conn *conn;     /* its server's record, on the stack of its task; or NULL */
         struct weft__worker *worker; /* in callback mode; or NULL */
     };
-    char *label;
     uint64_t bytes_in, bytes_out;
+    char *label;
     int fd;
     int error; /* of writing; 0: none */
     union {
@@ -123,6 +128,8 @@ struct weft_stream {
     bool tcp : 1;
     bool first_byte : 1; /* something has been read */
     bool timed_out : 1;  /* a server's time limit has struck */
+    bool exposed : 1;    /* others may read from the descriptor: no feed */
+    unsigned fills : 3;  /* how many reads have brought a buffer, up to WEFT__FEED_AFTER */
     /* In callback mode; see transport.c. They are here because they fit. */
     bool busy : 1;     /* the transport's operation is under way */
     bool starting : 1; /* made has not been called yet */

@@ -241,19 +241,36 @@ static bool wants_bytes(const struct weft__transport *t)
 static void hold(struct weft__transport *t, struct weft__rbuf *rb)
 {
     struct weft__rbuf *last = t->s.in;
+    uint32_t n = rb->len - rb->used;
     t->s.more = true;
     while (last != NULL && last->next != NULL)
         last = last->next;
     rb->next = NULL;
     if (last == NULL) {
         t->s.in = rb;
-    } else if (weft__rbuf_on_heap(last) || rb->len > WEFT__RBUF_SIZE - last->len) {
+    } else if (weft__rbuf_on_heap(last) || n > WEFT__RBUF_SIZE - last->len) {
         last->next = rb;
     } else {
-        memcpy(last->data + last->len, rb->data, rb->len);
-        last->len += rb->len;
+        memcpy(last->data + last->len, rb->data + rb->used, n);
+        last->len += n;
         weft__rbuf_put(t->s.loop->sys, rb);
     }
+}
+
+void weft__transport_inherit(struct weft__transport *t, struct weft__rbuf *rb)
+{
+    weft__stream_got(&t->s, rb->len - rb->used);
+    if ((t->s.aborting || t->s.closing) && !t->s.detached)
+        weft__rbuf_release(t->s.loop, rb);
+    else
+        hold(t, rb);
+}
+
+void weft__transport_inherited(struct weft__transport *t, int ended)
+{
+    if (ended != 0)
+        t->s.ended = ended;
+    weft__transport_op_done(&t->op);
 }
 
 /* The receive has come to the peer's end (1) or an error. */

@@ -97,6 +97,9 @@ void weft__transport_wake_heir(struct weft__transport *t);
 /* weft_transport_write of bytes that many are sent, which are not copied where that can be. */
 int weft__transport_share(struct weft_stream *s, struct weft__shared *sh, const void *data,
                           size_t len);
+/* From a feed (feed.h): a buffer; and what receiving came to (1 the end, < 0, 0), which is over. */
+void weft__transport_inherit(struct weft__transport *t, struct weft__rbuf *rb);
+void weft__transport_inherited(struct weft__transport *t, int ended);
 /* Has the connection looked at in the loop's next turn (made is called then, if it was not). */
 void weft__transport_later(struct weft__transport *t);
 

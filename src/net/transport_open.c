@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/feed.h"
 #include "net/secure.h"
 #include "net/server.h"
 #include "net/transport.h"
@@ -190,6 +191,7 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     weft__in_release(s);
     t->s = *lower;
     weft__out_move(&t->s);
+    t->s.feed = NULL;
     t->s.proto = t;
     t->s.user = NULL;
     t->s.shared = ref;
@@ -199,6 +201,8 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     t->s.counters = NULL; /* the server's, which may end before it */
     if (s != lower)
         weft__transport_adopt(t, s);
+    if (lower->feed != NULL)
+        weft__feed_bequeath(lower->feed, t);
     weft__free(lower);
     *sp = NULL;
     *ret = t;
@@ -383,6 +387,7 @@ int weft__transport_split(struct weft__transport *t, size_t unread, struct weft_
     s->counters = NULL;
     s->in = NULL;
     s->out_max = WEFT__OUT_MAX_DEFAULT;
+    s->fills = 0;
     s->busy = s->inside = s->held = s->paused = s->lent = s->delivering = false;
     s->ended = 0;
     s->secured = s->more = false;

@@ -111,6 +111,9 @@ int weft__await(struct weft__io *io, const char *what, weft_deadline d);
  */
 extern void (*weft__wait_hook)(struct weft__flow *f, struct weft__wait *w, bool begins);
 
+/* Has the processor fetch what a task that goes on soon looks at first. */
+void weft__flow_warm(const struct weft__flow *f);
+
 /* A task that got its result at once spends budget, and yields when it is used up. */
 void weft__charge(void);
 

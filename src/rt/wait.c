@@ -131,7 +131,7 @@ void weft__charge(void)
  * Of a thousand connections none is in the cache when its turn comes. The task runs a little later,
  * behind those that were ready before it: until then its frames and its stream can arrive.
  */
-static void warm(const struct weft__flow *f)
+void weft__flow_warm(const struct weft__flow *f)
 {
     const char *sp = weft__task_of((struct weft__flow *)(uintptr_t)f)->ctx.sp;
     for (size_t at = 0; at < WARM_BYTES; at += WEFT__CACHE_LINE)
@@ -143,7 +143,7 @@ static void warm(const struct weft__flow *f)
 static void io_done(struct weft__op *op)
 {
     struct weft__io *io = WEFT__CONTAINER_OF(op, struct weft__io, op);
-    warm(io->wait.flow);
+    weft__flow_warm(io->wait.flow);
     weft__wait_trigger(&io->wait, op->res);
 }
 

@@ -100,6 +100,7 @@ struct weft__op {
     bool more : 1; /* out: MULTI goes on */
     bool full : 1; /* out, RECV kinds: more bytes are known or likely to be waiting. On TCP a driver
                       always knows, or else says so of a buffer that was filled */
+    uint32_t moved; /* out, SEND: bytes that had gone when it failed */
     union {
         struct {
             void *buf; /* SEND and WRITE do not write to it */
@@ -126,7 +127,6 @@ struct weft__op {
             short events;
         } poll;
     } u;
-    uint32_t moved; /* out, SEND: bytes that had gone when it failed */
     union {
         int64_t until_ns; /* block driver only */
         const void *near; /* the others: what done looks at first, or NULL. A hint: they may have
@@ -157,6 +157,7 @@ struct weft__driver {
                                        */
     void (*forget)(struct weft__sys *sys, int fd);
     void (*rbuf_put)(struct weft__sys *sys, struct weft__rbuf *rb);
+    bool multi_recv; /* a MULTI RECV_POOL has many results, as a rule */
 };
 
 /* The first member of every driver's instance. */

@@ -593,4 +593,5 @@ const struct weft__driver weft__driver_uring = {
     .fd = uring_fd,
     .forget = uring_forget,
     .rbuf_put = uring_rbuf_put,
+    .multi_recv = true,
 };
