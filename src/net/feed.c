@@ -115,7 +115,7 @@ static void arm(struct weft__feed *f)
         .flags = (uint8_t)(WEFT__OP_MULTI | (f->s->drained ? WEFT__OP_POLL_FIRST : 0)),
         .fd = f->s->fd,
         .done = feed_done,
-        .near = weft__task_of(f->s->reader)};
+        .near = weft__task_of(weft__flow_self())};
     f->armed = true;
     if (weft__sys_submit(f->loop->sys, &f->op)) {
         f->armed = false;

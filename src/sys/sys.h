@@ -179,6 +179,12 @@ extern const struct weft__driver weft__driver_sim;
  */
 int weft__driver_choose(const struct weft__driver **ret, const char *name);
 
+/* Of an ACCEPT that is to tell the peer's address; else NULL. */
+static inline socklen_t *weft__op_addrlen(const struct weft__op *op)
+{
+    return op->u.accept.addr != NULL ? op->u.accept.addrlen : NULL;
+}
+
 /* Has the processor fetch an operation under way, that will end soon; then what done looks at. */
 static inline void weft__op_fetch(const struct weft__op *op)
 {

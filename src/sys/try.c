@@ -130,7 +130,7 @@ static enum weft__tried try_accept(struct weft__op *op)
 {
     int fd;
     do {
-        fd = accept4(op->fd, op->u.accept.addr, op->u.accept.addrlen, SOCK_CLOEXEC);
+        fd = accept4(op->fd, op->u.accept.addr, weft__op_addrlen(op), SOCK_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     return outcome(op, fd);
 }

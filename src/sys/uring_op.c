@@ -64,7 +64,7 @@ static void prep_op(const struct uring_sys *s, struct io_uring_sqe *sqe, const s
         sqe->msg_flags = (uint32_t)((op->u.io.flags & ~MSG_DONTWAIT) | MSG_NOSIGNAL | MSG_WAITALL);
         break;
     case WEFT__OP_ACCEPT:
-        io_uring_prep_accept(sqe, op->fd, op->u.accept.addr, op->u.accept.addrlen, SOCK_CLOEXEC);
+        io_uring_prep_accept(sqe, op->fd, op->u.accept.addr, weft__op_addrlen(op), SOCK_CLOEXEC);
         break;
     case WEFT__OP_CONNECT:
         io_uring_prep_connect(sqe, op->fd, op->u.connect.addr, op->u.connect.addrlen);

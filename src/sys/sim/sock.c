@@ -339,7 +339,7 @@ static enum weft__sim_tried sock_attempt(struct weft__desc *d, struct weft__op *
         return ended(op, -ENOTSOCK);
     switch (op->kind) {
     case WEFT__OP_ACCEPT:
-        return ended(op, weft__sock_accept(s, op->u.accept.addr, op->u.accept.addrlen));
+        return ended(op, weft__sock_accept(s, op->u.accept.addr, weft__op_addrlen(op)));
     case WEFT__OP_CONNECT:
         return weft__sock_connect(s, op);
     case WEFT__OP_SEND:
