@@ -9,7 +9,6 @@
 #include <weft/server.h>
 #include <weft/udp.h>
 
-/* Only dual.test has a server on one of its addresses; the port is of nobody on the others. */
 static const char *const records[] = {
     "--host-record=one.test,127.0.0.1", "--host-record=dual.test,127.0.0.1,::1",
     "--host-record=two.test,127.0.0.1", "--host-record=two.test,127.0.0.2", NULL};
@@ -17,11 +16,12 @@ static const char *const records[] = {
 struct target {
     struct weft_listener *l;
     int port;
+    int other; /* alone_at: a socket that has the port in the other family, and does not listen */
 };
 
 static struct target listen_at(const char *endpoint)
 {
-    struct target t = {.l = NULL};
+    struct target t = {.other = -1};
     char at[WEFT_ENDPOINT_MAX];
     struct weft_endpoint e;
     CHECK_EQ(weft_listen(&t.l, endpoint, NULL), 0);
@@ -29,6 +29,33 @@ static struct target listen_at(const char *endpoint)
     CHECK_EQ(weft_endpoint_parse(&e, at), 0);
     t.port = e.port;
     return t;
+}
+
+/* On the other loopback address nobody listens at this port, whatever else runs on this machine. */
+static struct target alone_at(const char *host, const char *other)
+{
+    struct weft_endpoint e;
+    char at[WEFT_ENDPOINT_MAX];
+    for (;;) {
+        (void)snprintf(at, sizeof at, "tcp://%s:0", host);
+        struct target t = listen_at(at);
+        (void)snprintf(at, sizeof at, "tcp://%s:%d", other, t.port);
+        CHECK_EQ(weft_endpoint_parse(&e, at), 0);
+        t.other = socket(e.address.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(t.other >= 0);
+        if (bind(t.other, (struct sockaddr *)&e.address.sa, e.address.len) == 0)
+            return t;
+        CHECK_EQ(errno, EADDRINUSE);
+        close(t.other);
+        weft_listener_close(&t.l);
+    }
+}
+
+static void target_close(struct target *t)
+{
+    weft_listener_close(&t->l);
+    if (t->other >= 0)
+        close(t->other);
 }
 
 static int dial(struct weft_stream **s, const char *host, int port,
@@ -66,7 +93,7 @@ static void use_real(void)
 
 static int finds_hosts(void *arg)
 {
-    struct target four = listen_at("tcp://127.0.0.1:0"), six = listen_at("tcp://[::1]:0");
+    struct target four = alone_at("127.0.0.1", "[::1]"), six = alone_at("[::1]", "127.0.0.1");
     struct weft_stream *s = NULL;
     (void)arg;
     use_real();
@@ -92,8 +119,8 @@ static int finds_hosts(void *arg)
     CHECK_EQ(dial(&s, "dual.test", four.port == 1 ? 2 : 1, NULL, DNS_SOON), -ECONNREFUSED);
     dns_detail_has("dual.test");
     CHECK(s == NULL);
-    weft_listener_close(&four.l);
-    weft_listener_close(&six.l);
+    target_close(&four);
+    target_close(&six);
     return 0;
 }
 
@@ -217,7 +244,7 @@ static int dead_family(void *arg)
 /* One family's answer does not come: the other one is used, IPv4 after a moment's patience. */
 static int half_an_answer(void *arg)
 {
-    struct target four = listen_at("tcp://127.0.0.1:0"), six = listen_at("tcp://[::1]:0");
+    struct target four = alone_at("127.0.0.1", "[::1]"), six = alone_at("[::1]", "127.0.0.1");
     struct weft_stream *s = NULL;
     (void)arg;
     wild_use(NULL);
@@ -233,8 +260,8 @@ static int half_an_answer(void *arg)
     /* Both answers come. */
     arrives("dual-near.test", four.port, "127.0.0.1", NULL);
     CHECK(s == NULL);
-    weft_listener_close(&four.l);
-    weft_listener_close(&six.l);
+    target_close(&four);
+    target_close(&six);
     return 0;
 }
 
