@@ -83,7 +83,8 @@ static ssize_t fill_pool(struct weft_stream *s, weft_deadline d)
     if (n > 0) {
         s->in = io.op.rbuf;
         s->in->used = 0;
-        if (s->tcp && s->fills < WEFT__FEED_AFTER && s->loop->sys->driver->multi_recv)
+        if (s->tcp && s->feed == NULL && s->fills < WEFT__FEED_AFTER &&
+            s->loop->sys->driver->multi_recv)
             s->fills = (s->fills + 1u) & 7u;
     }
     got(s, &io, n, WEFT__RBUF_SIZE);

@@ -24,7 +24,7 @@
 /* Whether the stream should have one by now. */
 static inline bool weft__feed_due(const struct weft_stream *s)
 {
-    return s->fills == WEFT__FEED_AFTER && !s->exposed;
+    return s->feed == NULL && s->fills == WEFT__FEED_AFTER && !s->exposed;
 }
 
 /* NULL stays NULL without memory: reading goes on without. */
