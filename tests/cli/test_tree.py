@@ -84,19 +84,22 @@ class Tree(Case):
             with Node(driver=self.way) as node, contextlib.ExitStack() as stack:
                 socks = {kind: stack.enter_context(node.connect(kind))
                          for kind in ("tasks", "threads", "protocols")}
-                peers = {kind: f"peer 127.0.0.1:{sock.getsockname()[1]}"
+                # By kind, too: connections to different ports may come from one and the same.
+                start = {"tasks": "task connection #", "threads": "thread connection (",
+                         "protocols": " connection fd "}
+                peers = {kind: (start[kind], f"peer 127.0.0.1:{sock.getsockname()[1]}")
                          for kind, sock in socks.items()}
                 # Each has echoed; it is then on its way to wait for more.
                 text = until(lambda: all(
-                    line_with(node.tree(), word) for word in peers.values()) and node.tree(),
+                    line_with(node.tree(), *words) for words in peers.values()) and node.tree(),
                     "all peers in the tree")
                 self.assertRegex(text, rf"^loop node \({self.way}\), \d+ tasks, ")
-                self.assertRegex(line_with(text, peers["tasks"]), (
+                self.assertRegex(line_with(text, *peers["tasks"]), (
                     r"^ +task connection #\d+ \(tcp://127.0.0.1:\d+\) waits in read fd \d+ peer "
                     r"127.0.0.1:\d+, stack \d+ of \d+ bytes, in 13 out 13 queued 0$"))
-                self.assertRegex(line_with(text, peers["threads"]), (
+                self.assertRegex(line_with(text, *peers["threads"]), (
                     r"^ +thread connection \(tcp://127.0.0.1:\d+\) waits in read fd \d+ peer"))
-                self.assertRegex(line_with(text, peers["protocols"]),
+                self.assertRegex(line_with(text, *peers["protocols"]),
                                  r"^ +connection fd \d+ peer 127.0.0.1:\d+, in 13 out 13 queued 0$")
                 for words in (("server tcp", "accepting, 1 connections"), ("thread accept (",),
                               ("task udp echo #", "waits in "), ("first signal", "waits in signal")):
