@@ -152,33 +152,14 @@ static struct weft__h1_conn *direct_conn(struct weft__http_site *site, struct we
     return c;
 }
 
-/* Clients say the same head again and again, and what was made of it counts from its first byte:
- * then it is there already. As weft__http1_parse_request; 0 as well for what is not for here. */
-static ssize_t parse(struct weft__h1_conn *c, const char *data, size_t len)
-{
-    struct weft__http_site *site = c->x.site;
-    struct weft__http1_head *h = &c->x.q.head;
-    if (site->again_len > 0 && len >= site->again_len &&
-        memcmp(data, site->again, site->again_len) == 0)
-        return (ssize_t)site->again_len;
-    site->again_len = 0;
-    c->scan = (struct weft__http1_scan){0};
-    ssize_t n = weft__http1_parse_request(h, &c->scan, data, len);
-    if (n <= 0 || h->body != WEFT__HTTP1_NO_BODY || h->upgrade)
-        return 0;
-    if ((size_t)n <= sizeof site->again) {
-        memcpy(site->again, data, (size_t)n);
-        site->again_len = (uint32_t)n;
-    }
-    return n;
-}
-
 /* Answers the request at data: its length; 0 when it is not one for here, < 0: reset. */
 static ssize_t answer_one(struct weft__h1_conn *c, char *data, size_t len)
 {
     struct weft__http_site *site = c->x.site;
-    ssize_t n = parse(c, data, len);
-    if (n == 0)
+    struct weft__http1_head *h = &c->x.q.head;
+    c->scan = (struct weft__http1_scan){0};
+    ssize_t n = weft__http1_parse_request(h, &c->scan, data, len);
+    if (n <= 0 || h->body != WEFT__HTTP1_NO_BODY || h->upgrade)
         return 0;
     uint32_t before = c->requests;
     int status = weft__h1_prepare(c, data);

@@ -17,7 +17,6 @@
 #include "wire/http1.h"
 
 #define WEFT__HTTP_MIDDLEWARE_MAX 64
-#define WEFT__HTTP_AGAIN_MAX 512 /* bytes of a head that is known again */
 
 struct weft__http_middleware {
     char *prefix;
@@ -71,8 +70,6 @@ struct weft__http_site {
     struct weft__h1_conn *spares; /* ended connections' memory */
     size_t n_spares;
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
-    uint32_t again_len;           /* of what was parsed into it last; 0: nothing */
-    char again[WEFT__HTTP_AGAIN_MAX];
     struct weft__parking parking;
     struct weft__http_kept_files *kept_files; /* opened.c */
     struct weft__h2_pool *h2_pool;            /* h2_pool.h; NULL: none yet */
