@@ -317,13 +317,18 @@ static int provide_thread(struct pool *p)
     return weft__fail(-EAGAIN, "no thread to be had for the work pool: %s", weft_error_text(err));
 }
 
+/* The loop's pool, which has a thread for what is about to be queued. */
+static int staffed(struct weft_loop *l, struct pool **ret)
+{
+    *ret = pool_of(l);
+    return *ret != NULL ? provide_thread(*ret) : -ENOMEM;
+}
+
 /* The pool takes j, unless this fails. */
 static int submit(struct weft_loop *l, struct weft_job *j)
 {
-    struct pool *p = pool_of(l);
-    if (p == NULL)
-        return -ENOMEM;
-    int err = provide_thread(p);
+    struct pool *p;
+    int err = staffed(l, &p);
     if (err < 0)
         return err;
     j->pool = p;
@@ -438,10 +443,8 @@ int weft__work_post(struct weft_loop *l, struct weft__work *w)
 {
     if (WEFT__UNLIKELY(weft__sim_proc != NULL))
         return -EOPNOTSUPP;
-    struct pool *p = pool_of(l);
-    if (p == NULL)
-        return -ENOMEM;
-    int err = provide_thread(p);
+    struct pool *p;
+    int err = staffed(l, &p);
     if (err < 0)
         return err;
     w->loop = l;
