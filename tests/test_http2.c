@@ -398,9 +398,77 @@ static int ping_flood(void *arg)
     return 0;
 }
 
+/* Who is writing when the connection comes to its end sends what it has begun and no more: the
+ * streams of the others, whose bodies would be next, are gone. */
+static int nothing_behind_the_end(void *arg)
+{
+    struct ends e;
+    char buf[4096];
+    size_t got = 0;
+    ssize_t n;
+    (void)arg;
+    open_ends(&e, NULL);
+    e.body_len = 200000;
+    struct weft__h2_stream *one = ask(&e, false), *other = ask(&e, false);
+    CHECK_EQ(weft__h2_flush(e.client, weft_after_s(30)), 0);
+    while (e.requests < 2 || !e.server->flushing)
+        CHECK_EQ(weft_yield(), 0);
+    kit_settle();
+    weft__h2_break(e.server, WEFT_ECLOSED);
+    kit_settle();
+    while ((n = weft_read(e.a, buf, sizeof buf, WEFT_NOW)) > 0) {
+        got += (size_t)n;
+        kit_settle();
+    }
+    CHECK_EQ(n, -ETIMEDOUT);
+    CHECK(got <= (64u << 10) + 8000); /* the pipe was full, and a piece waited before it */
+    CHECK(!e.server->flushing);
+    weft__h2_break(e.client, WEFT_ECLOSED);
+    weft__h2_let_go(one);
+    weft__h2_let_go(other);
+    close_ends(&e);
+    return 0;
+}
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+/* Who always finds something to read is told of his deadline, too. */
+static int late_among_noise(void *arg)
+{
+    static const char preface[] = WEFT__H2_PREFACE "\0\0\0\4\0\0\0\0\0";
+    struct weft__h2_options o = {.request = take};
+    struct weft_stream *a = NULL, *b = NULL;
+    struct weft__h2 *server = NULL;
+    uint8_t frame[14] = {0};
+    uint64_t sent = sizeof preface - 1;
+    (void)arg;
+    CHECK_EQ(weft_pipe_open(&a, &b, 0), 0);
+    CHECK_EQ(weft__h2_open(&server, b, true, &o), 0);
+    CHECK_EQ(weft_write(a, preface, sizeof preface - 1, weft_after_s(30)), 0);
+    put_u24(frame, 5);
+    frame[3] = NGHTTP2_PRIORITY;
+    frame[8] = 1;
+    for (; sent < 60000; sent += sizeof frame)
+        CHECK_EQ(weft_write(a, frame, sizeof frame, weft_after_s(30)), 0);
+    CHECK_EQ(weft__h2_wait(server, NULL, never, NULL, false, WEFT_NOW), -ETIMEDOUT);
+    CHECK(server->received > 0 && server->received < sent);
+    while (server->received < sent)
+        CHECK_EQ(weft__h2_wait(server, NULL, never, NULL, false, WEFT_NOW), -ETIMEDOUT);
+    weft__h2_close(&server);
+    weft_abort(&a);
+    weft_abort(&b);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(exchanges), IN_TASK(large),           IN_TASK(many),         IN_TASK(readers_change),
-    IN_TASK(unread),    IN_TASK(reset_by_server), IN_TASK(peer_is_gone), IN_TASK(goaway),
-    IN_TASK(garbage),   IN_TASK(rapid_reset),     IN_TASK(ping_flood),
+    IN_TASK(exchanges),        IN_TASK(large),      IN_TASK(many),
+    IN_TASK(readers_change),   IN_TASK(unread),     IN_TASK(reset_by_server),
+    IN_TASK(peer_is_gone),     IN_TASK(goaway),     IN_TASK(garbage),
+    IN_TASK(rapid_reset),      IN_TASK(ping_flood), IN_TASK(nothing_behind_the_end),
+    IN_TASK(late_among_noise),
 };
 KIT_MAIN(cases)

@@ -86,6 +86,8 @@ static bool cut_off(const struct weft__h2 *h2, int err)
 /* Moves frames from nghttp2 to the buffer, up to its half: 1 when there is something to send. */
 static int collect(struct weft__h2 *h2)
 {
+    if (h2->error < 0)
+        return h2->error; /* while the last piece was written: streams are gone since */
     while (weft__buffer_len(&h2->out) < OUT_MAX / 2) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(h2->ng, &data);
@@ -160,6 +162,15 @@ static void last_words(struct weft__h2 *h2)
         (void)weft__h2_flush(h2, until);
 }
 
+/*
+ * While somebody waits for a client to take bytes the others are read for, and what they cause is
+ * queued. An honest client causes one answer a stream, and what nghttp2 counts itself.
+ */
+static size_t most_answers(const struct weft__h2 *h2)
+{
+    return 2 * ACKS_MAX + 4 * (size_t)h2->options.streams_max;
+}
+
 /* What has been read goes to nghttp2, which tells its callbacks. */
 static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
 {
@@ -169,7 +180,11 @@ static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
         return -ENOMEM;
     if (n < 0)
         return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
-    return 0;
+    if (!h2->server || nghttp2_session_get_outbound_queue_size(h2->ng) <= most_answers(h2))
+        return 0;
+    if (nghttp2_session_terminate_session(h2->ng, NGHTTP2_ENHANCE_YOUR_CALM) != 0)
+        return -ENOMEM;
+    return weft__fail(WEFT_EPROTOCOL, "HTTP/2: the client takes none of what it causes");
 }
 
 /* One round of reading for all. */
@@ -217,6 +232,8 @@ int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(
         h2->pumping = true;
         err = pump(h2, d);
         h2->pumping = false;
+        if (err == 0 && weft__flow_late(weft__flow_current, d) && !done(arg))
+            err = -ETIMEDOUT; /* also of who always finds something to read */
     }
     hand_over(h2);
     return err;
@@ -301,6 +318,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     struct weft__h2 *h2 = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h2->peer_goaway = true;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        weft__h2_past_add(h2, frame->hd.stream_id);
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
         h2->ping_acked = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -339,6 +358,8 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
         return 0;
     st->closed = true;
     st->code = code;
+    if (st->end_in)
+        weft__h2_past_add(st->h2, id);
     st->h2->recent = NULL;
     if (st->let_go)
         weft__h2_stream_free(st);
@@ -356,6 +377,7 @@ static int make_session(struct weft__h2 *h2)
     int err = -ENOMEM;
     if (nghttp2_session_callbacks_new(&cb) != 0 || nghttp2_option_new(&o) != 0)
         goto out;
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, weft__h2_past_check);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -405,6 +427,7 @@ int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
         return -ENOMEM;
     h2->s = s;
     h2->server = server;
+    h2->newest = -1;
     h2->options = *o;
     h2->options.streams_max = o->streams_max > 0 ? o->streams_max : STREAMS_MAX;
     h2->options.window = o->window > 0 ? o->window : WINDOW;

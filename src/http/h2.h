@@ -31,6 +31,7 @@
 
 #define WEFT__H2_FIELDS_MAX 128u
 #define WEFT__H2_HEAD_MAX 65536u /* bytes of names and values of a head, and of trailers */
+#define WEFT__H2_PAST_MAX 8u     /* spans of streams that are over, which are remembered */
 #define WEFT__H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define WEFT__H2_PREFACE_LEN 24u
 
@@ -52,6 +53,7 @@ struct weft__h2_options {
     uint32_t window;            /* bytes; 0: 256 KiB */
     uint32_t session_window;    /* bytes; 0: 1 MiB */
     uint32_t head_max;          /* bytes; 0: WEFT__H2_HEAD_MAX */
+    int64_t write_ms;           /* that a body waits for windows which do not move; 0: no limit */
     bool connect_protocol;      /* servers: extended CONNECT, RFC 8441 */
     struct weft__h2_pool *pool; /* borrowed, of the same thread; NULL: none */
     /* Servers: a request's head has come; the stream is the callee's. From within a pump: must not
@@ -81,6 +83,8 @@ struct weft__h2_stream {
     size_t out_left;
     size_t unsent;            /* of the last piece, when its write failed */
     struct weft__buffer held; /* by weft__h2_queue, for want of a window; before `out` */
+    int64_t held_ns;          /* since when nothing of it moves; 0: not known */
+    uint64_t held_sent;       /* h2->sent at that time */
     bool queued;              /* the body came by weft__h2_queue: nobody waits for it */
     bool out_end;             /* nothing follows what is there */
     bool responded;           /* servers: the head of the reply is with nghttp2 */
@@ -90,6 +94,12 @@ struct weft__h2_stream {
     nghttp2_nv *out_trailers;
     size_t n_out_trailers;
     void *user;
+};
+
+/* Streams of these numbers and those between them: a head for one is answered with the code. */
+struct weft__h2_span {
+    int32_t from, to;
+    uint32_t code;
 };
 
 struct weft__h2 {
@@ -110,8 +120,12 @@ struct weft__h2 {
     size_t n_streams;
     size_t held;                    /* bytes that streams hold for want of windows */
     uint64_t received;              /* bytes ever */
+    uint64_t sent;                  /* bytes of bodies that nghttp2 has taken, ever */
     struct weft__h2_stream *recent; /* that of recent_id; NULL: to be looked up */
     int32_t recent_id;
+    int32_t newest; /* servers: of the client's streams; -1: none */
+    uint32_t past_at;
+    struct weft__h2_span past[WEFT__H2_PAST_MAX];
 };
 
 /* A connection of a stream, which stays the caller's and is closed after it. Queues the preface and
@@ -141,6 +155,11 @@ void weft__h2_wake(struct weft__h2_stream *st);
 /* Ends the connection for that reason; who waits is told. */
 void weft__h2_break(struct weft__h2 *h2, int error);
 
+/* The client has ended or reset that stream (h2_past.c). */
+void weft__h2_past_add(struct weft__h2 *h2, int32_t id);
+/* A callback of nghttp2's: ends a connection whose client begins such a stream again. */
+int weft__h2_past_check(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *arg);
+
 /* --- Streams (h2_stream.c) ------------------------------------------------------------------- */
 
 struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id);
@@ -153,10 +172,12 @@ int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
 /* Waits for the head. */
 int weft__h2_head(struct weft__h2_stream *st, weft_deadline d);
 /* Body bytes as they lie: > 0, 0 at the end. Waits. WEFT_EEOF: the peer reset the stream. */
+bool weft__h2_has_bytes(const struct weft__h2_stream *st); /* or their end: peek does not wait */
 ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d);
 void weft__h2_consume(struct weft__h2_stream *st, size_t n);
-/* Sends a piece of the body; end: the last. Waits for the peer's windows. After an error the stream
- * is of no use. -EPIPE: the peer wants no more, or, to a client, has replied with anything but 2xx.
+/* Sends a piece of the body; end: the last. Waits for the peer's windows, for options.write_ms if
+ * they do not move. After an error the stream is of no use. -EPIPE: the peer wants no more, or, to
+ * a client, has replied with anything but 2xx.
  */
 int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
                    weft_deadline d);
@@ -167,6 +188,9 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
  */
 #define WEFT__H2_HELD_MAX (1u << 20)
 int weft__h2_queue(struct weft__h2_stream *st, const void *data, size_t len, bool end);
+/* Resets the streams of which nothing that is held so has moved for options.write_ms. To be called
+ * now and then. Does not wait. */
+void weft__h2_drop_stuck(struct weft__h2 *h2);
 /* What follows the body when it ends (copied). */
 int weft__h2_set_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n);
 /* Aborts it; the peer is told the code. Does not wait. */

@@ -21,6 +21,7 @@
 #define DROP_MAX 65536u /* of a body that no handler wanted */
 #define DROP_MS 2000
 #define NS_PER_MS INT64_C(1000000)
+#define BODY_GRACE_NS weft_s(5) /* from when on min_rate counts */
 
 static struct weft__h2_exchange *of(struct weft__http_exchange *x)
 {
@@ -51,6 +52,7 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
     e->direct = e->continue_due = e->bodiless = false;
     e->left = -1;
     e->got = 0;
+    e->waited_ns = 0;
     weft__arena_init(&e->x.arena, e->first, sizeof e->first,
                      WEFT__HTTP_ARENA_BASE + 3 * site->conf->o.body_max);
     weft__http_exchange_reset(&e->x);
@@ -137,11 +139,33 @@ void weft__h2_answer(struct weft__h2_exchange *e)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-static weft_deadline patience(const struct weft__http_exchange *x, weft_deadline d)
+/* The point at which one of the limits strikes a wait that begins now. The rate is that of the
+ * client, as over HTTP/1: what the handler takes its time for does not count. */
+static weft_deadline limit_of(const struct weft__h2_exchange *e, int64_t now)
 {
-    int64_t gap_ms = x->site->conf->o.body_ms;
-    d = weft_earlier(d, x->until);
-    return gap_ms > 0 ? weft_earlier(d, weft_after_ns(gap_ms * NS_PER_MS)) : d;
+    const struct weft_http_options *o = &e->x.site->conf->o;
+    weft_deadline until = e->x.until;
+    if (o->body_ms > 0)
+        until.ns = weft__min_i64(until.ns, now + o->body_ms * NS_PER_MS);
+    uint64_t due_s = o->min_rate > 0 ? e->got / (uint64_t)o->min_rate : UINT64_MAX;
+    if (due_s < 1000000)
+        until.ns =
+            weft__min_i64(until.ns, now - e->waited_ns + BODY_GRACE_NS + weft_s((int64_t)due_s));
+    return until;
+}
+
+static ssize_t look(struct weft__h2_exchange *e, const void **data, weft_deadline d)
+{
+    if (weft__h2_has_bytes(e->st))
+        return weft__h2_peek(e->st, data, d);
+    int64_t now = weft_now_ns();
+    weft_deadline limit = limit_of(e, now);
+    ssize_t n = weft__h2_peek(e->st, data, weft_earlier(d, limit));
+    e->waited_ns += weft_now_ns() - now;
+    if (n == -ETIMEDOUT && limit.ns < d.ns)
+        return weft__fail(-ETIMEDOUT, "the body came too slowly: %llu bytes so far",
+                          (unsigned long long)e->got);
+    return n;
 }
 
 static int ask_for_body(struct weft__h2_exchange *e, weft_deadline d)
@@ -162,9 +186,8 @@ static ssize_t h2_peek(struct weft__http_exchange *x, const void **data, weft_de
     struct weft__h2_exchange *e = of(x);
     if (x->q.head.body == WEFT__HTTP1_NO_BODY)
         return 0;
-    d = patience(x, d);
-    int err = e->continue_due ? ask_for_body(e, d) : 0;
-    ssize_t n = err < 0 ? err : weft__h2_peek(e->st, data, d);
+    int err = e->continue_due ? ask_for_body(e, weft_earlier(d, x->until)) : 0;
+    ssize_t n = err < 0 ? err : look(e, data, d);
     if (n > 0 && e->got + (uint64_t)n > x->stream_max)
         return weft__fail(-EMSGSIZE, "the body is longer than %llu bytes",
                           (unsigned long long)x->stream_max);

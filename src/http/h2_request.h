@@ -21,9 +21,10 @@ struct weft__h2_exchange {
     struct weft__h2_tunnel *tunnel; /* what an extended CONNECT has opened; NULL: nothing */
     bool direct;                    /* runs in its connection's flow, and may not wait */
     bool continue_due;
-    bool bodiless; /* the response has none */
-    int64_t left;  /* of the response's body; -1: not known */
-    uint64_t got;  /* of the request's body */
+    bool bodiless;     /* the response has none */
+    int64_t left;      /* of the response's body; -1: not known */
+    uint64_t got;      /* of the request's body */
+    int64_t waited_ns; /* for it */
     char first[WEFT__H2_FIRST_BLOCK] __attribute__((aligned(16)));
 };
 

@@ -197,6 +197,7 @@ static int notice(struct weft__h2 *h2)
 static int look_around(struct conn *k)
 {
     const struct weft_http_options *o = &k->site->conf->o;
+    weft__h2_drop_stuck(k->h2);
     bool idle = k->running == 0 && k->h2->held == 0 && weft__list_empty(&k->ready);
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
     if (k->phase == OPEN && weft_stream_draining(k->s)) {
@@ -257,6 +258,7 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
     struct conn k = {.site = site, .s = s, .idle_ns = weft_now_ns()};
     struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
                                  .head_max = (uint32_t)site->conf->o.head_max,
+                                 .write_ms = site->conf->o.write_ms,
                                  .connect_protocol = true,
                                  .request = take_request,
                                  .arg = &k};

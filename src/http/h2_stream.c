@@ -14,6 +14,7 @@
 
 #define TEXT_FIRST 512u
 #define FIELDS_FIRST 16u
+#define NS_PER_MS INT64_C(1000000)
 
 /* --- Fields ----------------------------------------------------------------------------------- */
 
@@ -195,11 +196,13 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
     (void)arg;
     size_t held = weft__buffer_len(&st->held);
     size_t n = weft__min_size(len, held > 0 ? held : st->out_left);
+    st->h2->sent += n;
     if (held > 0) {
         memcpy(buf, weft__buffer_data(&st->held), n);
         weft__buffer_consume(&st->held, n);
         weft__buffer_trim(&st->held);
         st->h2->held -= n;
+        st->held_ns = 0;
         held -= n;
     } else if (n > 0) {
         memcpy(buf, st->out, n);
@@ -330,6 +333,53 @@ int weft__h2_queue(struct weft__h2_stream *st, const void *data, size_t len, boo
     return err;
 }
 
+/* Whether that is what holds the body up since h2->sent was `sent`. Where it is the stream below,
+ * it has its own limit; and streams take turns at the connection's window. */
+static bool waits_for_windows(const struct weft__h2_stream *st, uint64_t sent)
+{
+    struct weft__h2 *h2 = st->h2;
+    if (nghttp2_session_get_stream_remote_window_size(h2->ng, st->id) <= 0)
+        return true;
+    return nghttp2_session_get_remote_window_size(h2->ng) <= 0 && h2->sent == sent;
+}
+
+void weft__h2_drop_stuck(struct weft__h2 *h2)
+{
+    int64_t now = weft_now_ns();
+    if (h2->held == 0 || h2->options.write_ms <= 0)
+        return;
+    WEFT__LIST_EACH(&h2->streams, n) {
+        struct weft__h2_stream *st = WEFT__CONTAINER_OF(n, struct weft__h2_stream, link);
+        if (weft__buffer_len(&st->held) == 0)
+            continue;
+        if (st->held_ns > 0 && now - st->held_ns < h2->options.write_ms * NS_PER_MS)
+            continue;
+        if (st->held_ns > 0 && waits_for_windows(st, st->held_sent))
+            weft__h2_reset(st, NGHTTP2_CANCEL);
+        st->held_ns = now;
+        st->held_sent = h2->sent;
+    }
+}
+
+/* Until the piece is sent, or the windows have not moved for as long as they may. */
+static int await_sent(struct weft__h2_stream *st, weft_deadline d)
+{
+    int64_t write_ms = st->h2->options.write_ms;
+    int err = 0;
+    while (err == 0 && !piece_sent(st)) {
+        size_t left = st->out_left;
+        uint64_t sent = st->h2->sent;
+        weft_deadline stuck = write_ms > 0 ? weft_after_ns(write_ms * NS_PER_MS) : WEFT_NEVER;
+        err = weft__h2_wait(st->h2, st, piece_sent, st, false, weft_earlier(d, stuck));
+        if (err != -ETIMEDOUT || d.ns <= stuck.ns)
+            continue; /* the caller's own */
+        err = 0;
+        if (st->out_left == left && waits_for_windows(st, sent))
+            err = weft__fail(-ETIMEDOUT, "the peer's windows have not moved");
+    }
+    return err;
+}
+
 int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
                    weft_deadline d)
 {
@@ -341,8 +391,8 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
     if (err < 0)
         return err;
     err = weft__h2_flush(h2, d);
-    if (err == 0 && !piece_sent(st))
-        err = weft__h2_wait(h2, st, piece_sent, st, false, d);
+    if (err == 0)
+        err = await_sent(st, d);
     if (err == 0 && (st->out_left > 0 || (end && !st->out_done)))
         err = -EPIPE; /* closed meanwhile */
     st->unsent = st->out_left;
@@ -398,10 +448,14 @@ int weft__h2_head(struct weft__h2_stream *st, weft_deadline d)
     return err;
 }
 
+bool weft__h2_has_bytes(const struct weft__h2_stream *st)
+{
+    return weft__buffer_len(&st->in) > 0 || st->end_in || st->closed;
+}
+
 static bool has_bytes(void *arg)
 {
-    const struct weft__h2_stream *st = arg;
-    return weft__buffer_len(&st->in) > 0 || st->end_in || st->closed;
+    return weft__h2_has_bytes(arg);
 }
 
 ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d)

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients of HTTP/2 that begin streams again which are over, take no bytes, or send hardly any:
+ * what each of them comes to, and that one with an excuse is let be. In simulation,
+ * so that a minute costs nothing. The client is bytes by hand.
+ */
+#include <weft/http_server.h>
+#include <weft/sim.h>
+
+#include "rt_kit.h"
+
+#define SOON weft_after_s(600)
+#define GOAWAY 7
+#define RST_STREAM 3
+
+struct client;
+
+struct place {
+    struct weft_http_options o;
+    int (*client)(struct client *c);
+    struct weft_event go, over;
+    int body; /* what reading one gave */
+};
+
+struct client {
+    struct place *place;
+    struct weft_stream *s;
+};
+
+/* --- The server ------------------------------------------------------------------------------- */
+
+static int small(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_text(r, 200, "small");
+}
+
+static int large(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    static const char body[200000];
+    (void)q, (void)arg;
+    return weft_http_send(r, 200, "application/octet-stream", body, sizeof body);
+}
+
+static int hold(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    struct place *p = arg;
+    (void)q;
+    int err = weft_event_wait(&p->go, WEFT_NEVER);
+    return err < 0 ? err : weft_http_text(r, 200, "held");
+}
+
+static int whole(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    struct place *p = arg;
+    const void *data;
+    size_t len;
+    p->body = weft_http_body(q, &data, &len, WEFT_NEVER);
+    return p->body < 0 ? p->body : weft_http_text(r, 200, "%zu", len);
+}
+
+static int server_host(void *arg)
+{
+    static const struct weft_http_route_options at_once = {.at_once = true};
+    struct place *p = arg;
+    struct weft_http_app *app = NULL;
+    struct weft_group *g = kit_group();
+    CHECK_EQ(weft_http_app_open(&app), 0);
+    CHECK_EQ(weft_http_route_with(app, "GET /now", &at_once, small, NULL), 0);
+    CHECK_EQ(weft_http_route(app, "GET /small", small, NULL), 0);
+    CHECK_EQ(weft_http_route(app, "GET /large", large, NULL), 0);
+    CHECK_EQ(weft_http_route(app, "GET /hold", hold, p), 0);
+    CHECK_EQ(weft_http_route(app, "POST /whole", whole, p), 0);
+    CHECK_EQ(weft_http_serve(g, "tcp://*:80", app, &p->o), 0);
+    CHECK_EQ(weft_event_wait(&p->over, WEFT_NEVER), 0);
+    weft_group_cancel(g);
+    (void)weft_group_close(&g);
+    weft_http_app_close(&app);
+    return 0;
+}
+
+/* --- The client ------------------------------------------------------------------------------- */
+
+static void put(struct client *c, const void *data, size_t len)
+{
+    CHECK_EQ(weft_write(c->s, data, len, SOON), 0);
+}
+
+static size_t frame(uint8_t *to, uint8_t type, uint8_t flags, uint32_t id, const void *body,
+                    size_t len)
+{
+    const uint8_t head[] = {
+        0,          (uint8_t)(len >> 8), (uint8_t)len,        type,
+        flags,      (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
+        (uint8_t)id};
+    memcpy(to, head, sizeof head);
+    if (len > 0)
+        memcpy(to + sizeof head, body, len);
+    return sizeof head + len;
+}
+
+static void put_frame(struct client *c, uint8_t type, uint8_t flags, uint32_t id, const void *body,
+                      size_t len)
+{
+    uint8_t buf[256];
+    put(c, buf, frame(buf, type, flags, id, body, len));
+}
+
+/* A head in one frame, :method by its index in HPACK's static table (2: GET, 3: POST). */
+static size_t head(uint8_t *to, uint8_t flags, uint32_t id, uint8_t method, const char *path)
+{
+    uint8_t block[64] = {(uint8_t)(0x80 | method), 0x86, 0x04, (uint8_t)strlen(path)};
+    size_t len = 4 + strlen(path);
+    memcpy(block + 4, path, strlen(path));
+    memcpy(block + len, "\x01\x01h", 3);
+    return frame(to, 1, flags, id, block, len + 3);
+}
+
+static void ask(struct client *c, uint32_t id, const char *path)
+{
+    uint8_t buf[128];
+    put(c, buf, head(buf, 5, id, 2, path)); /* END_STREAM, END_HEADERS */
+}
+
+/* window: of each stream. */
+static void begin(struct client *c, uint32_t window)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const uint8_t setting[] = {0,
+                               4,
+                               (uint8_t)(window >> 24),
+                               (uint8_t)(window >> 16),
+                               (uint8_t)(window >> 8),
+                               (uint8_t)window};
+    put(c, preface, sizeof preface - 1);
+    put_frame(c, 4, 0, 0, setting, sizeof setting);
+}
+
+static void open_window(struct client *c, uint32_t id, uint8_t by)
+{
+    const uint8_t body[] = {0, 0, 0, by};
+    put_frame(c, 8, 0, id, body, sizeof body);
+}
+
+/*
+ * Reads until that stream ends (0), is reset (RST_STREAM), or the connection is to end (GOAWAY);
+ * *code: of these two. WEFT_EEOF: it has just ended.
+ */
+static int await(struct client *c, uint32_t id, uint32_t *code)
+{
+    uint8_t h[9], body[16384];
+    for (;;) {
+        int err = weft_read_full(c->s, h, sizeof h, SOON);
+        CHECK(err == 0 || err == WEFT_EEOF);
+        if (err < 0)
+            return err;
+        size_t len = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+        CHECK(len <= sizeof body);
+        if (len > 0)
+            CHECK_EQ(weft_read_full(c->s, body, len, SOON), 0);
+        size_t at = h[3] == GOAWAY ? 4 : 0;
+        *code = len >= at + 4 ? (uint32_t)body[at] << 24 | (uint32_t)body[at + 1] << 16 |
+                                    (uint32_t)body[at + 2] << 8 | body[at + 3]
+                              : 0;
+        if (h[3] == GOAWAY || (h[3] == RST_STREAM && h[8] == id))
+            return h[3];
+        if (h[3] < 2 && h[8] == id && (h[4] & 1) != 0)
+            return 0;
+    }
+}
+
+static int client_host(void *arg)
+{
+    struct client c = {.place = arg};
+    CHECK_EQ(weft_dial(&c.s, "tcp://server:80", NULL, SOON), 0);
+    int err = c.place->client(&c);
+    weft_abort(&c.s);
+    weft_event_set(&c.place->over);
+    return err;
+}
+
+static void play(struct place *p)
+{
+    struct weft_sim *sim = NULL;
+    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    CHECK_EQ(weft_sim_host(sim, "server", server_host, p), 0);
+    CHECK_EQ(weft_sim_host(sim, "client", client_host, p), 0);
+    CHECK_EQ(weft_sim_run(sim, weft_s(3600)), 0);
+    CHECK_EQ(weft_sim_close(&sim), 0);
+}
+
+/* --- Streams that are over -------------------------------------------------------------------- */
+
+static int asks_again(struct client *c)
+{
+    uint32_t code = 0;
+    begin(c, 65535);
+    ask(c, 1, "/small");
+    CHECK_EQ(await(c, 1, &code), 0);
+    ask(c, 3, "/small");
+    CHECK_EQ(await(c, 3, &code), 0);
+    ask(c, 1, "/small");
+    CHECK_EQ(await(c, 1, &code), GOAWAY);
+    CHECK_EQ(code, 5); /* STREAM_CLOSED */
+    return 0;
+}
+
+static int asks_what_it_reset(struct client *c)
+{
+    static const uint8_t cancel[] = {0, 0, 0, 8};
+    uint8_t buf[128];
+    uint32_t code = 0;
+    begin(c, 65535);
+    put(c, buf, head(buf, 4, 1, 2, "/hold"));
+    put_frame(c, RST_STREAM, 0, 1, cancel, sizeof cancel);
+    ask(c, 3, "/small");
+    CHECK_EQ(await(c, 3, &code), 0);
+    ask(c, 1, "/small");
+    CHECK_EQ(await(c, 1, &code), GOAWAY);
+    CHECK_EQ(code, 5);
+    return 0;
+}
+
+static int asks_below(struct client *c)
+{
+    uint32_t code = 0;
+    begin(c, 65535);
+    ask(c, 7, "/small");
+    CHECK_EQ(await(c, 7, &code), 0);
+    ask(c, 3, "/small");
+    CHECK_EQ(await(c, 3, &code), GOAWAY);
+    CHECK_EQ(code, 1); /* PROTOCOL_ERROR */
+    return 0;
+}
+
+/* What it sends for a stream that the server has refused may have been on its way. */
+static int has_excuse(struct client *c)
+{
+    uint8_t buf[128];
+    uint32_t code = 0;
+    begin(c, 65535);
+    ask(c, 1, "/hold");
+    put(c, buf, head(buf, 4, 3, 3, "/whole"));
+    CHECK_EQ(await(c, 3, &code), RST_STREAM);
+    CHECK_EQ(code, 7); /* REFUSED_STREAM */
+    put_frame(c, 0, 0, 3, "data", 4);
+    put_frame(c, 1, 5, 3, "\x00\x01t\x01t", 5); /* trailers */
+    weft_event_set(&c->place->go);
+    CHECK_EQ(await(c, 1, &code), 0);
+    ask(c, 5, "/small");
+    CHECK_EQ(await(c, 5, &code), 0);
+    return 0;
+}
+
+static void over(const char *driver)
+{
+    int (*const clients[])(struct client *) = {asks_again, asks_what_it_reset, asks_below};
+    (void)driver;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
+        play(&(struct place){.client = clients[i]});
+    play(&(struct place){.client = has_excuse, .o.streams_max = 1});
+}
+
+/* --- Who takes nothing ------------------------------------------------------------------------ */
+
+/* Each head is answered with a reset, none of which it reads. */
+static int causes_answers(struct client *c)
+{
+    static const uint8_t window[] = {0x7f, 0, 0, 0};
+    static uint8_t buf[64 * 1000];
+    uint32_t id = 3;
+    int err = 0;
+    begin(c, 0x7fffffff);
+    put_frame(c, 8, 0, 0, window, sizeof window);
+    for (uint32_t i = 0; i < 50; i++) /* so that somebody waits for it */
+        ask(c, id += 2, "/large");
+    for (int i = 0; i < 100 && err == 0; i++) {
+        size_t len = 0;
+        for (int k = 0; k < 1000; k++)
+            len += head(buf + len, 5, id += 2, 2, "/small");
+        err = weft_write(c->s, buf, len, weft_after_s(30));
+    }
+    CHECK(err < 0);
+    return 0;
+}
+
+static void takes_nothing(const char *driver)
+{
+    (void)driver;
+    play(&(struct place){.client = causes_answers, .o.streams_max = 50});
+}
+
+static int opens_no_window(struct client *c, const char *path)
+{
+    uint32_t code = 0;
+    int64_t began = weft_now_ns();
+    begin(c, 0);
+    ask(c, 1, path);
+    CHECK_EQ(await(c, 1, &code), RST_STREAM);
+    int64_t s = (weft_now_ns() - began) / weft_s(1);
+    CHECK(s >= 60 && s <= 63);
+    open_window(c, 0, 5);
+    ask(c, 3, "/small");
+    open_window(c, 3, 5);
+    CHECK_EQ(await(c, 3, &code), 0); /* the connection goes on */
+    return 0;
+}
+
+static int no_window_of_task(struct client *c)
+{
+    return opens_no_window(c, "/small");
+}
+
+static int no_window_at_once(struct client *c)
+{
+    return opens_no_window(c, "/now");
+}
+
+/* As slow as it is, it takes some. */
+static int opens_slowly(struct client *c)
+{
+    uint32_t code = 0;
+    begin(c, 0);
+    ask(c, 1, "/small");
+    ask(c, 3, "/now");
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(weft_sleep_ms(50000), 0);
+        open_window(c, 1, 1);
+        open_window(c, 3, 1);
+    }
+    CHECK_EQ(await(c, 1, &code), 0);
+    CHECK_EQ(await(c, 3, &code), 0);
+    return 0;
+}
+
+static void windows(const char *driver)
+{
+    (void)driver;
+    play(&(struct place){.client = no_window_of_task, .o.idle_ms = 600000});
+    play(&(struct place){.client = no_window_at_once, .o.idle_ms = 600000});
+    play(&(struct place){.client = opens_slowly, .o.idle_ms = 600000});
+}
+
+/* --- Who asks for nothing --------------------------------------------------------------------- */
+
+/* A byte a second, where 100 are wanted from the sixth on. */
+static int sends_slowly(struct client *c)
+{
+    static const uint8_t cancel[] = {0, 0, 0, 8};
+    uint8_t buf[128];
+    begin(c, 65535);
+    put(c, buf, head(buf, 4, 1, 3, "/whole"));
+    for (int i = 0; i < 20 && c->place->body == 0; i++) {
+        put_frame(c, 0, 0, 1, "a", 1);
+        CHECK_EQ(weft_sleep_ms(1000), 0);
+    }
+    CHECK_EQ(c->place->body, -ETIMEDOUT);
+    put_frame(c, RST_STREAM, 0, 1, cancel, sizeof cancel);
+    return 0;
+}
+
+static void slow(const char *driver)
+{
+    (void)driver;
+    play(&(struct place){.client = sends_slowly});
+}
+
+static const struct kit_case cases[] = {ON_THREAD(over), ON_THREAD(takes_nothing),
+                                        ON_THREAD(windows), ON_THREAD(slow)};
+KIT_MAIN(cases)
