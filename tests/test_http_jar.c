@@ -63,6 +63,12 @@ static void public_suffixes(void **state)
     assert_int_equal(set(&j, "http://github.io/", "self=1; Domain=github.io"), 0);
     sends(&j, "http://github.io/", "self=1");
     sends(&j, "http://a.github.io/", "");
+    /* The same names, with the dot of the root. */
+    assert_int_equal(set(&j, "http://shop.co.uk./", "x=1; Domain=co.uk."), -EINVAL);
+    sends(&j, "http://other.co.uk./", "");
+    assert_int_equal(set(&j, "http://a.b.co.uk./", "y=1; Domain=.B.co.uk."), 0);
+    sends(&j, "http://c.b.co.uk./", "y=1");
+    sends(&j, "http://c.b.co.uk/", "x=1");
     weft__jar_fini(&j);
 }
 
@@ -109,6 +115,34 @@ static void secure(void **state)
     assert_int_equal(set(&j, "https://a.org/", "__Secure-x=1"), -EINVAL);
     assert_int_equal(set(&j, "https://a.org/", "__Host-x=1; Secure; Path=/a"), -EINVAL);
     assert_int_equal(set(&j, "https://a.org/", "__Host-x=1; Secure; Path=/"), 0);
+    weft__jar_fini(&j);
+}
+
+/* What is Secure stays whole: no cookie of a plain connection stands before it, or pushes it out.
+ */
+static void secure_alone(void **state)
+{
+    struct weft__jar j;
+    char cookie[64];
+    (void)state;
+    weft__jar_init(&j);
+    assert_int_equal(set(&j, "https://a.b.org/", "s=1; Secure; Path=/in"), 0);
+    assert_int_equal(set(&j, "http://a.b.org/", "s=x; Domain=b.org; Path=/in"), -EINVAL);
+    assert_int_equal(set(&j, "http://c.a.b.org/", "s=x; Domain=a.b.org; Path=/in/deep"), -EINVAL);
+    assert_int_equal(set(&j, "http://d.a.b.org/", "s=x; Path=/in"), -EINVAL); /* and below */
+    sends(&j, "https://a.b.org/in/deep", "s=1");
+    /* Another name, another host, a path that does not lie in its own: nobody's harm. */
+    assert_int_equal(set(&j, "http://a.b.org/", "t=2; Domain=b.org; Path=/in"), 0);
+    assert_int_equal(set(&j, "http://e.b.org/", "s=3; Path=/in"), 0);
+    assert_int_equal(set(&j, "http://a.b.org/", "s=4; Path=/inside"), 0);
+    assert_int_equal(set(&j, "http://a.b.org/", "s=5; Path=/"), 0);
+    assert_int_equal(set(&j, "https://a.b.org/", "s=6; Domain=b.org; Path=/in"), 0);
+    sends(&j, "https://a.b.org/in", "s=1; t=2; s=6; s=5");
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(cookie, sizeof cookie, "c%d=%d; Path=/c", i, i);
+        assert_int_equal(set(&j, "http://a.b.org/", cookie), 0);
+    }
+    sends(&j, "https://a.b.org/in", "s=1; t=2; s=6");
     weft__jar_fini(&j);
 }
 
@@ -172,9 +206,11 @@ static void allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(domains), cmocka_unit_test(public_suffixes), cmocka_unit_test(addresses),
-        cmocka_unit_test(paths),   cmocka_unit_test(secure),          cmocka_unit_test(ends),
-        cmocka_unit_test(bounded), cmocka_unit_test(allocations),
+        cmocka_unit_test(domains),     cmocka_unit_test(public_suffixes),
+        cmocka_unit_test(addresses),   cmocka_unit_test(paths),
+        cmocka_unit_test(secure),      cmocka_unit_test(secure_alone),
+        cmocka_unit_test(ends),        cmocka_unit_test(bounded),
+        cmocka_unit_test(allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

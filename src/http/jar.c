@@ -63,14 +63,20 @@ void weft__jar_fini(struct weft__jar *j)
 
 /* --- Matching (RFC 6265bis, 5.1.3 and 5.1.4) -------------------------------------------------- */
 
+/* True for a name and what is below it, "a.example.org" and "example.org". */
+static bool lies_in(struct weft__slice name, struct weft__slice domain)
+{
+    if (weft__slice_equal_nocase(name, domain))
+        return true;
+    return name.len > domain.len && name.at[name.len - domain.len - 1] == '.' &&
+           weft__slice_equal_nocase(weft__slice_from(name, name.len - domain.len), domain);
+}
+
 static bool domain_matches(const struct weft_url *url, struct weft__slice domain)
 {
     struct weft__slice host = weft__slice_text(url->host);
-    if (weft__slice_equal_nocase(host, domain))
-        return true;
-    return url->host_kind == WEFT_URL_NAME && host.len > domain.len &&
-           host.at[host.len - domain.len - 1] == '.' &&
-           weft__slice_equal_nocase(weft__slice_from(host, host.len - domain.len), domain);
+    return url->host_kind == WEFT_URL_NAME ? lies_in(host, domain)
+                                           : weft__slice_equal_nocase(host, domain);
 }
 
 static bool path_matches(const char *request, const char *path)
@@ -81,11 +87,26 @@ static bool path_matches(const char *request, const char *path)
     return request[len] == '\0' || request[len] == '/' || path[len - 1] == '/';
 }
 
+static bool same_name(const struct cookie *a, const struct cookie *b)
+{
+    return a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0;
+}
+
 static bool same_cookie(const struct cookie *a, const struct cookie *b)
 {
-    return a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0 &&
-           a->host_only == b->host_only && strcmp(a->domain, b->domain) == 0 &&
+    return same_name(a, b) && a->host_only == b->host_only && strcmp(a->domain, b->domain) == 0 &&
            strcmp(a->path, b->path) == 0;
+}
+
+/*
+ * Whether a cookie from a connection that is not secured would stand before or in the place of a
+ * Secure one (RFC 6265bis, 5.7: "leave secure cookies alone").
+ */
+static bool shadows(const struct cookie *c, const struct cookie *old)
+{
+    struct weft__slice a = weft__slice_text(c->domain), b = weft__slice_text(old->domain);
+    return old->secure && same_name(c, old) && (lies_in(a, b) || lies_in(b, a)) &&
+           path_matches(c->path, old->path);
 }
 
 /* --- Keeping ---------------------------------------------------------------------------------- */
@@ -97,17 +118,25 @@ static void expire(struct weft__jar *j, int64_t now)
             drop(j, cookie_of(n));
 }
 
-/* Makes room for one more of that domain. */
+/*
+ * Makes room for one more of that domain. Secure ones go last there (RFC 6265bis, 5.7): who is on
+ * the way of a plain connection cannot push them out.
+ */
 static void make_room(struct weft__jar *j, const char *domain)
 {
     struct cookie *oldest = NULL;
+    struct cookie *plain = NULL;
     size_t n_domain = 0;
-    WEFT__LIST_EACH(&j->cookies, n)
-        if (strcmp(cookie_of(n)->domain, domain) == 0) {
-            oldest = n_domain++ == 0 ? cookie_of(n) : oldest;
-        }
+    WEFT__LIST_EACH(&j->cookies, n) {
+        struct cookie *c = cookie_of(n);
+        if (strcmp(c->domain, domain) != 0)
+            continue;
+        n_domain++;
+        oldest = oldest == NULL ? c : oldest;
+        plain = plain == NULL && !c->secure ? c : plain;
+    }
     if (n_domain >= WEFT__JAR_HOST_MAX)
-        drop(j, oldest);
+        drop(j, plain != NULL ? plain : oldest);
     else if (j->n >= WEFT__JAR_MAX)
         drop(j, cookie_of(weft__list_first(&j->cookies)));
 }
@@ -157,6 +186,17 @@ static struct cookie *make(const struct weft_url *url, const struct weft__http_s
     return c;
 }
 
+/* A name as the list of suffixes has it: in lower case, and without the dot that may end it. */
+static bool without_dot(char to[WEFT__URL_HOST_MAX + 1], struct weft__slice name)
+{
+    if (name.len > 0 && name.at[name.len - 1] == '.')
+        name.len--;
+    if (name.len > WEFT__URL_HOST_MAX)
+        return false;
+    (void)put(&to, name.at, name.len, true);
+    return true;
+}
+
 /* Whether that URL may set a cookie for the domain that it names: 0 or -EINVAL. */
 static int may_set(const struct weft__jar *j, const struct weft_url *url,
                    const struct weft__http_set_cookie *s, bool *host_only)
@@ -169,16 +209,14 @@ static int may_set(const struct weft__jar *j, const struct weft_url *url,
     if (!domain_matches(url, s->domain))
         return weft__fail(-EINVAL, "%s may not set a cookie for %.*s", url->host,
                           (int)weft__min_size(s->domain.len, 80), s->domain.at);
-    char domain[256];
-    char *at = domain;
-    if (s->domain.len >= sizeof domain)
+    char domain[WEFT__URL_HOST_MAX + 1], host[WEFT__URL_HOST_MAX + 1];
+    if (!without_dot(domain, s->domain) || !without_dot(host, weft__slice_text(url->host)))
         return weft__fail(-EINVAL, "a domain of %zu bytes", s->domain.len);
-    (void)put(&at, s->domain.at, s->domain.len, true);
-    if (strcmp(domain, url->host) == 0 &&
+    if (strcmp(domain, host) == 0 &&
         (url->host_kind != WEFT_URL_NAME || j->psl == NULL || psl_is_public_suffix(j->psl, domain)))
         *host_only = true; /* a suffix may set cookies for itself alone */
     else if (url->host_kind != WEFT_URL_NAME || j->psl == NULL ||
-             !psl_is_cookie_domain_acceptable(j->psl, url->host, domain))
+             !psl_is_cookie_domain_acceptable(j->psl, host, domain))
         return weft__fail(-EINVAL, "%s is a public suffix, and no host's to set cookies for",
                           domain);
     return 0;
@@ -198,19 +236,20 @@ int weft__jar_set(struct weft__jar *j, const struct weft_url *url, struct weft__
     if (c == NULL)
         return -ENOMEM;
     c->order = j->made++;
-    WEFT__LIST_EACH_SAFE(&j->cookies, n, tmp) {
-        struct cookie *old = cookie_of(n);
-        if (!same_cookie(old, c))
-            continue;
-        if (old->secure && !url->secure) {
+    expire(j, now);
+    WEFT__LIST_EACH(&j->cookies, n)
+        if (!url->secure && shadows(c, cookie_of(n))) {
             weft__free(c);
             return weft__fail(-EINVAL, "a connection that is not secured may not replace a Secure "
                                        "cookie");
         }
+    WEFT__LIST_EACH_SAFE(&j->cookies, n, tmp) {
+        struct cookie *old = cookie_of(n);
+        if (!same_cookie(old, c))
+            continue;
         c->order = old->order; /* it keeps its place */
         drop(j, old);
     }
-    expire(j, now);
     if (c->expires_s <= now) {
         weft__free(c);
         return 0;
