@@ -9,7 +9,9 @@
  *
  * Where the WHATWG's standard repairs with a warning what is more often an attack than a slip, it
  * is refused here: control characters, white space at the ends, "http:x" and "http:///x", empty
- * labels in a host's name.
+ * labels in a host's name and names that DNS could not hold, '"', '`', '{' and '}' in a host.
+ * International names are those of IDNA 2008 (RFC 5891), as libidn2 has it: browsers take symbols
+ * and odd hyphens, too.
  *
  * Invariants: a URL is immutable and normalised: parsing its text again gives the same; all its
  * strings are NUL-terminated and live in one block with it; a URL has at most WEFT_URL_MAX bytes.
