@@ -32,6 +32,43 @@ static int redirects(void *arg)
     return 0;
 }
 
+/* RFC 9110 sections 10.2.2 (fragments) and 15.4 (what tells of a content that is left behind). */
+static int left_behind(void *arg)
+{
+    struct script k;
+    char url[1100];
+    struct weft_http_reply *r = NULL;
+    struct weft_http_field fields[] = {{.name = "Content-Type", .value = "text/x-own"},
+                                       {.name = "content-language", .value = "x-own"},
+                                       {.name = "X-Content", .value = "kept"}};
+    static const struct {
+        const char *asked, *came_to;
+    } cases[] = {{"/a#one", "/b#one"}, {"/a#one", "/c#two"}, {"/a#one", "/d#"}, {"/a", "/b"}};
+    (void)arg;
+    SCRIPT_OPEN(&k, SCRIPT_TEXT(MOVED("302", "/b")), SCRIPT_TEXT(OK("0\r\n\r\n")),
+                SCRIPT_TEXT(MOVED("302", "/c#two")), SCRIPT_TEXT(OK("0\r\n\r\n")),
+                SCRIPT_TEXT(MOVED("302", "/d#")), SCRIPT_TEXT(OK("0\r\n\r\n")),
+                SCRIPT_TEXT(MOVED("302", "/b")), SCRIPT_TEXT(OK("0\r\n\r\n")),
+                SCRIPT_TEXT(MOVED("303", "/see")), SCRIPT_TEXT(OK("1\r\n\r\ns")));
+    struct weft_http_client *c = client_of(NULL);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        url_of(url, sizeof url, &k, cases[i].asked);
+        CHECK_EQ(weft_http_get(c, url, &r, soon()), 0);
+        CHECK(strcmp(weft_http_reply_url(r) + strlen(k.url), cases[i].came_to) == 0);
+        weft_http_reply_close(&r);
+    }
+    fetch(c, &k,
+          (struct weft_http_call){
+              .url = "/", .body = "q", .body_len = 1, .fields = fields, .n_fields = 3},
+          200, "s");
+    CHECK(strstr(k.asked[8], "x-own") != NULL);
+    CHECK(strstr(k.asked[9], "x-own") == NULL);
+    CHECK(strstr(k.asked[9], "X-Content: kept") != NULL);
+    weft_http_client_close(&c);
+    script_close(&k);
+    return 0;
+}
+
 static int other_origins(void *arg)
 {
     struct script to, from;
@@ -128,8 +165,7 @@ static int cookies(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(redirects),     IN_TASK(other_origins),
-    IN_TASK(redirects_end), IN_TASK(redirected_producers),
-    IN_TASK(cookies),
+    IN_TASK(redirects),     IN_TASK(left_behind),          IN_TASK(other_origins),
+    IN_TASK(redirects_end), IN_TASK(redirected_producers), IN_TASK(cookies),
 };
 KIT_MAIN(cases)

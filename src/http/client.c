@@ -268,6 +268,30 @@ static void change_method(struct weft__http_ask *a, int status)
     a->body = false;
 }
 
+/*
+ * RFC 9110 section 10.2.2: where a Location names no fragment, that of the URL before goes along.
+ * Replaces *to on success.
+ */
+static int inherit_fragment(struct weft_url **to, const struct weft_url *from)
+{
+    struct weft_url *whole;
+    if ((*to)->fragment != NULL || from->fragment == NULL)
+        return 0;
+    size_t len = strlen(from->fragment);
+    char *text = weft__alloc(len + 1);
+    if (text == NULL)
+        return -ENOMEM;
+    text[0] = '#';
+    memcpy(text + 1, from->fragment, len);
+    int err = weft_url_resolve(&whole, *to, text, len + 1);
+    weft__free(text);
+    if (err < 0)
+        return err;
+    weft_url_free(*to);
+    *to = whole;
+    return 0;
+}
+
 static int follow(struct weft_http_client *c, struct weft__http_ask *a, struct weft_url **url,
                   const struct weft_http_reply *r)
 {
@@ -276,8 +300,11 @@ static int follow(struct weft_http_client *c, struct weft__http_ask *a, struct w
     int err = weft_url_resolve(&to, *url, location, strlen(location));
     if (err < 0)
         return err;
-    if (!to->web || strncmp(to->scheme, "http", 4) != 0) {
+    if (!to->web || strncmp(to->scheme, "http", 4) != 0)
         err = weft__fail(WEFT_EURL, "redirected to %.60s, which is not HTTP", to->text);
+    else
+        err = inherit_fragment(&to, *url);
+    if (err < 0) {
         weft_url_free(to);
         return err;
     }

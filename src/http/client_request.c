@@ -151,8 +151,8 @@ int weft__http_ask_fields(struct weft_http_client *c, const struct weft__http_as
     for (size_t i = 0; i < call->n_fields && err == 0; i++) {
         struct weft__slice name = name_of(&call->fields[i]);
         enum weft__http_name id = weft__http_name_of(name);
-        bool of_body = id == WEFT__HN_CONTENT_TYPE || id == WEFT__HN_CONTENT_ENCODING ||
-                       id == WEFT__HN_CONTENT_DISPOSITION;
+        /* RFC 9110 section 15.4: what tells of a content goes with it */
+        bool of_body = weft__slice_is_nocase(weft__slice_part(name, 0, 8), "content-");
         if ((is_credential(id) && !a->credentials) ||
             (of_body && !a->body && (call->body != NULL || call->produce != NULL)))
             continue; /* left behind by a redirect */
