@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +130,8 @@ static int open_data_file(struct weft_http_call *call, int *fd)
 struct sink {
     FILE *file;
     int64_t from; /* so much was there, and is kept */
+    int64_t last; /* of a part: its last byte, as the server says; -1: it is no part */
+    int64_t size; /* and of how many; -1: not said */
 };
 
 /* How much of it is there already. */
@@ -141,51 +144,100 @@ static int64_t size_there(void)
     return st.st_size;
 }
 
-/* The first byte and the whole size of "bytes 5-9/10" or "bytes * /10"; -1 for what is not said. */
-static void read_content_range(const char *text, int64_t *first, int64_t *size)
+/* "bytes 5-9/10", or "bytes *" and "/10": -1 for what is not said. */
+struct content_range {
+    int64_t first, last, size;
+};
+
+static int64_t number(const char *text, const char **end)
 {
-    *first = *size = -1;
-    if (text == NULL || strncmp(text, "bytes ", 6) != 0)
-        return;
-    const char *slash = strchr(text, '/');
-    if (text[6] >= '0' && text[6] <= '9')
-        *first = strtoll(text + 6, NULL, 10);
-    if (slash != NULL && slash[1] >= '0' && slash[1] <= '9')
-        *size = strtoll(slash + 1, NULL, 10);
+    char *behind;
+    if (*text < '0' || *text > '9')
+        return -1;
+    int64_t n = strtoll(text, &behind, 10);
+    *end = behind;
+    return n;
+}
+
+static struct content_range content_range_of(const struct weft_http_reply *r)
+{
+    struct content_range c = {-1, -1, -1};
+    const char *at = weft_http_reply_field(r, "Content-Range");
+    if (at == NULL || strncasecmp(at, "bytes ", 6) != 0)
+        return c;
+    at += 6;
+    c.first = number(at, &at);
+    if (c.first >= 0 && *at == '-')
+        c.last = number(at + 1, &at);
+    at = strchr(at, '/');
+    if (at != NULL)
+        c.size = number(at + 1, &at);
+    return c;
+}
+
+static bool asked_for_part(void)
+{
+    for (size_t i = 0; i < config.headers.n; i++)
+        if (strncasecmp(config.header_texts[i], "range:", 6) == 0)
+            return true;
+    return false;
 }
 
 static int open_sink(struct sink *sink, const struct weft_http_reply *r)
 {
-    int64_t first, size;
+    bool part = weft_http_reply_status(r) == 206 && !asked_for_part();
+    struct content_range range = content_range_of(r);
+    sink->last = sink->size = -1;
+    if (part && (range.first != sink->from || range.last < range.first))
+        return cli_failed(verb.name, "asked for bytes from %lld on, and the server sends from %lld",
+                          (long long)sink->from, (long long)range.first);
+    if (part) {
+        sink->last = range.last;
+        sink->size = range.size;
+    } else {
+        sink->from = 0;
+    }
     if (config.output == NULL) {
         sink->file = stdout;
-        sink->from = 0;
         return CLI_GO_ON;
     }
-    read_content_range(weft_http_reply_field(r, "Content-Range"), &first, &size);
-    bool goes_on = sink->from > 0 && weft_http_reply_status(r) == 206;
-    if (goes_on && first != sink->from)
-        return cli_failed(verb.name, "asked for bytes from %lld on, and the server sends from %lld",
-                          (long long)sink->from, (long long)first);
-    sink->from = goes_on ? sink->from : 0;
-    sink->file = fopen(config.output, goes_on ? "ab" : "wb");
+    sink->file = fopen(config.output, sink->from > 0 ? "ab" : "wb");
     if (sink->file == NULL)
         return cli_failed(verb.name, "cannot write '%s': %s", config.output, strerror(errno));
     return CLI_GO_ON;
 }
 
+/* A part has to be as long as it was said to be, and to come to the end of the whole. */
+static int check_part(const struct sink *sink, int64_t got)
+{
+    if (sink->last < 0)
+        return CLI_OK;
+    if (sink->from + got != sink->last + 1)
+        return cli_failed(verb.name, "the server said bytes %lld to %lld, and sent %lld of them",
+                          (long long)sink->from, (long long)sink->last, (long long)got);
+    if (sink->size >= 0 && sink->last + 1 != sink->size)
+        return cli_failed(verb.name, "the server sent no more than %lld of %lld bytes",
+                          (long long)(sink->last + 1), (long long)sink->size);
+    return CLI_OK;
+}
+
 static int copy(struct weft_http_reply *r, struct sink *sink, struct progress *bar, weft_deadline d)
 {
     static char buf[PIECE];
+    int64_t got = 0;
     ssize_t n;
     while ((n = weft_http_reply_read(r, buf, sizeof buf, d)) > 0) {
-        if (fwrite(buf, 1, (size_t)n, sink->file) != (size_t)n)
+        int64_t room = sink->last < 0 ? n : sink->last + 1 - sink->from - got;
+        size_t kept = (size_t)(room < 0 ? 0 : room < n ? room : n); /* no more than it says */
+        if (fwrite(buf, 1, kept, sink->file) != kept)
             return cli_failed(verb.name, "cannot write '%s': %s",
                               config.output != NULL ? config.output : "standard output",
                               strerror(errno));
         progress_add(bar, (uint64_t)n);
+        got += n;
     }
-    return n < 0 ? cli_failed_code(verb.name, (int)n, "the transfer broke off") : CLI_OK;
+    return n < 0 ? cli_failed_code(verb.name, (int)n, "the transfer broke off")
+                 : check_part(sink, got);
 }
 
 static int close_sink(struct sink *sink)
@@ -214,9 +266,7 @@ static void print_head(const struct weft_http_reply *r)
 /* What is there is all there is: the server's answer to a range behind the end. */
 static bool is_complete(const struct weft_http_reply *r, int64_t there)
 {
-    int64_t first, size;
-    read_content_range(weft_http_reply_field(r, "Content-Range"), &first, &size);
-    return weft_http_reply_status(r) == 416 && there > 0 && size == there;
+    return weft_http_reply_status(r) == 416 && there > 0 && content_range_of(r).size == there;
 }
 
 static int take(struct weft_http_reply *r, int64_t there, weft_deadline d)

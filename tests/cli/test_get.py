@@ -44,6 +44,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                           Content_Range=f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
                 return
             self.give(200, BODY)
+        elif self.path.startswith("/part/"):
+            said, length = self.path.removeprefix("/part/").split("=")
+            self.give(206, BODY[:int(length)], Content_Range="bytes " + said.replace("_", "/"))
         elif self.path == "/gzip":
             self.give(200, gzip.compress(BODY), Content_Encoding="gzip")
         elif self.path == "/moved":
@@ -111,6 +114,29 @@ class Get(harness.Case):
                 done = run("get", url + "/body", "--output", file, "--resume")
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertEqual(file.read_bytes(), BODY)
+
+    def test_parts(self):
+        """A part that is not the rest of the file is no success, whatever the status says."""
+        with serving() as url, tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "out")
+            for there, said, sent, status in (
+                    (10, "10-19_20", 10, 0),
+                    (10, "10-19_*", 10, 0),
+                    (10, "10-14_20", 5, 1),  # not all of it
+                    (10, "10-19_20", 9, 1),  # shorter than it says
+                    (10, "10-19_20", 11, 1),
+                    (10, "9-19_20", 11, 1),
+                    (10, "10_20", 10, 1),
+                    (0, "0-9_10", 10, 0),
+                    (0, "0-9_20", 10, 1),  # nobody asked for a part
+                    (0, "5-9_10", 5, 1)):
+                file.write_bytes(BODY[:there])
+                done = run("get", f"{url}/part/{said}={sent}", "--output", file, "--resume")
+                self.assertEqual(done.returncode, status, (there, said, sent, done.stderr))
+                self.assertEqual(file.read_bytes()[:there], BODY[:there])
+                self.assertLessEqual(file.stat().st_size, 20)
+            done = run("get", url + "/part/5-9_10=5", "--header", "Range: bytes=5-9")
+            self.assertEqual((done.returncode, len(done.stdout)), (0, 5))
 
     def test_status(self):
         with serving() as url, tempfile.TemporaryDirectory() as folder:
