@@ -364,6 +364,9 @@ static void test_ranges(void **state)
         {"bytes=-0", 10, "416"},
         {"bytes=20-30", 10, "416"},
         {"bytes=0-", 0, "416"},
+        {"bytes=-0", 0, "416"},
+        {"bytes=-5", 0, ""}, /* satisfiable, and no Content-Range can say it */
+        {"bytes=0-,-5", 0, ""},
         {"bytes=10-20,30-40", 10, "416"},
         {"bytes=0-99999999999999999999999", 10, "0-9 "},
         {"bytes=99999999999999999999999-", 10, "416"},

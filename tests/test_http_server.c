@@ -155,6 +155,10 @@ static const struct row rows[] = {
     {HTTP_KIT_GET("/fields"), 201, "\r\nx-a: 2\r\n", "\r\nX-B: 1\r\nX-B: 2\r\n"},
     {HTTP_KIT_GET("/fields"), 201, "Set-Cookie: sid=x1;", "HttpOnly"},
     {"GET /tagged HTTP/1.1\r\nIf-None-Match: \"v0\", \"v1\"\r\n" CLOSE, 304, "ETag: \"v1\"", NULL},
+    /* A list over several lines is one list (RFC 9110 section 5.3). */
+    {"GET /tagged HTTP/1.1\r\nIf-None-Match: \"v0\"\r\nIf-None-Match: \"v1\"\r\n" CLOSE, 304,
+     "ETag: \"v1\"", NULL},
+    {"GET /tagged HTTP/1.1\r\nIf-Match: \"v0\"\r\nif-match: \"v1\"\r\n" CLOSE, 200, "body", NULL},
     {"GET /tagged HTTP/1.1\r\nIf-Match: \"v0\"\r\n" CLOSE, 412, "412 Precondition Failed", NULL},
     {"GET /hello/you HTTP/1.1\r\n" CLOSE, 200, "\r\nServer: weft\r\nDate: ", "GMT\r\n"},
     {"GET /hello/you HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /hello/1 HTTP/1.0\r\n\r\n", 200,

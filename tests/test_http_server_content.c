@@ -102,6 +102,12 @@ static const struct row rows[] = {
      "\r\n\r\nbrotli"},
     {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: gzip\r\n" CLOSE, 200, "Content-Encoding: gzip",
      "Vary: Accept-Encoding"},
+    {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: x\r\nAccept-Encoding: gzip\r\n" CLOSE, 200,
+     "Content-Encoding: gzip", NULL},
+    {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: br\r\nRange: bytes=6-\r\n" CLOSE, 416, "bytes */6",
+     "Vary: Accept-Encoding"},
+    {"GET /f/pre.js HTTP/1.1\r\nAccept-Encoding: br\r\nIf-None-Match: *\r\n" CLOSE, 304, "-br\"",
+     "Vary: Accept-Encoding"},
     {HTTP_KIT_GET("/f/pre.js"), 200, "\r\n\r\nplain", "Vary: Accept-Encoding"},
 };
 
@@ -165,6 +171,8 @@ static void all_files(int keep_open)
         CHECK_EQ(http_kit_status(buf), rows[i].status);
         CHECK(rows[i].has == NULL || http_kit_has(buf, rows[i].has));
         CHECK(rows[i].has_too == NULL || http_kit_has(buf, rows[i].has_too));
+        CHECK(rows[i].status < 300 || !http_kit_has(buf, "Content-Encoding"));
+        CHECK(rows[i].status != 304 || !http_kit_has(buf, "Content-Type"));
         CHECK(strstr(buf, "root:") == NULL && strstr(buf, "secret") == NULL);
     }
     size_t n = http_kit_ask(&k, HTTP_KIT_GET("/f/big.bin"), buf, sizeof buf);
@@ -411,6 +419,13 @@ static int compression(void *arg)
         (void)http_kit_ask(&k, plain[i], buf, sizeof buf);
         CHECK(strstr(buf, "Content-Encoding") == NULL);
     }
+    /* What answers in place of it says the same to caches (RFC 9110 section 15.4.5). */
+    (void)http_kit_ask(
+        &k, "GET /whole HTTP/1.1\r\nAccept-Encoding: br\r\nIf-None-Match: \"v\"\r\n" CLOSE, buf,
+        sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 304);
+    CHECK(http_kit_has(buf, "Vary: Accept-Encoding") && http_kit_has(buf, "ETag: W/\"v\""));
+    CHECK(strstr(buf, "\r\nContent-") == NULL);
     http_kit_close(&k);
     return 0;
 }

@@ -237,23 +237,44 @@ void weft__http_coder_free(struct weft__http_coder *c)
     weft__free(c);
 }
 
-int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len)
+enum pick { PLAIN, GZIP, BROTLI };
+
+/* Sets what tells of the choice. Returns it, or < 0. */
+static int choose(struct weft__http_exchange *x, int64_t len)
 {
     static const char *const offers[] = {"br", "gzip", "identity"};
-    struct weft_http_response *r = &x->r;
+    struct weft__slice accept;
     if (!is_candidate(x, len))
-        return 0;
-    int err = add_vary(r);
+        return PLAIN;
+    int err = add_vary(&x->r);
     if (err < 0 || (x->q.head.seen >> WEFT__HN_ACCEPT_ENCODING & 1) == 0)
         return err;
-    struct weft__slice accept = weft__http_value_of(&x->q, WEFT__HN_ACCEPT_ENCODING);
+    err = weft__http_list_of(&x->q, WEFT__HN_ACCEPT_ENCODING, &accept);
+    if (err < 0)
+        return err;
     int pick = weft__http_coding_choose(accept, offers, 3);
     if (pick < 0 || pick == 2)
-        return 0;
-    err = coder_open(&r->coder, pick == 0, len);
-    if (err == 0)
-        err = weft__http_set_known(r, "Content-Encoding", offers[pick], strlen(offers[pick]));
-    return err < 0 ? err : weaken_etag(x);
+        return PLAIN;
+    err = weaken_etag(x);
+    return err < 0 ? err : pick == 0 ? BROTLI : GZIP;
+}
+
+int weft__http_coder_tell(struct weft__http_exchange *x, int64_t len)
+{
+    int pick = choose(x, len);
+    return pick < 0 ? pick : 0;
+}
+
+int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len)
+{
+    struct weft_http_response *r = &x->r;
+    int pick = choose(x, len);
+    if (pick <= PLAIN)
+        return pick;
+    int err = coder_open(&r->coder, pick == BROTLI, len);
+    if (err == 0 && pick == BROTLI)
+        return weft__http_set_known(r, "Content-Encoding", "br", 2);
+    return err < 0 ? err : weft__http_set_known(r, "Content-Encoding", "gzip", 4);
 }
 
 /* --- Compressing ------------------------------------------------------------------------------ */

@@ -127,6 +127,11 @@ static inline struct weft__slice weft__http_value_of(const struct weft_http_requ
                                          : (struct weft__slice){0};
 }
 
+/* The whole of a field that is a list: its lines are joined (RFC 9110 section 5.3), in the arena
+ * where there are several. 0, with at == NULL where there is none, or -ENOMEM (request.c). */
+int weft__http_list_of(const struct weft_http_request *q, enum weft__http_name id,
+                       struct weft__slice *ret);
+
 /* Makes request and response fresh; head and base are set after it. */
 void weft__http_exchange_reset(struct weft__http_exchange *x);
 /* Frees what is not in the arena, and resets that. */
@@ -146,6 +151,8 @@ int weft__http_refuse(struct weft__http_exchange *x, int status, const char *why
 /* Counts and logs a request that is over. */
 void weft__http_account(struct weft__http_exchange *x);
 
+/* Takes all of the response's fields of that name out (response.c). */
+void weft__http_response_drop(struct weft_http_response *r, const char *name);
 /* The response's field of that name; NULL: none (response.c). */
 struct weft_http_field *weft__http_response_field(const struct weft_http_response *r,
                                                   const char *name);
@@ -166,12 +173,15 @@ void weft__http_upgraded(struct weft__http_exchange *x);
     (UINT64_C(1) << WEFT__HN_IF_MATCH | UINT64_C(1) << WEFT__HN_IF_NONE_MATCH |                    \
      UINT64_C(1) << WEFT__HN_IF_MODIFIED_SINCE | UINT64_C(1) << WEFT__HN_IF_UNMODIFIED_SINCE)
 /* Whether the conditions of the request are answered by the validators that were set, or by
- * these: 0: go on, else 304 or 412 (conditional.c). */
-int weft__http_conditions(struct weft__http_exchange *x, bool exists);
+ * these: 0: go on, 304 or 412, for which the fields that tell of a body are taken out, or < 0
+ * (conditional.c). len: of the body, as coder_choose has it. */
+int weft__http_conditions(struct weft__http_exchange *x, int64_t len);
 
 /* Compression (compress.c). Chooses a coding for a body of that length (-1: not known) and sets
  * the fields that tell of it; r->coder is set when one was chosen. */
 int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len);
+/* Sets what tells of the choice in a response that says the same without a body: Vary, ETag. */
+int weft__http_coder_tell(struct weft__http_exchange *x, int64_t len);
 /* Compresses a whole body into the arena; the coding was chosen. */
 int weft__http_coder_whole(struct weft__http_exchange *x, const void **body, size_t *len);
 /* Compresses a piece and writes what comes out. flush: 0 none, 1 what came so far, 2 the end. */

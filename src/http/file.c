@@ -187,7 +187,9 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
     int err = set_fields(x, f);
     if (err < 0)
         return err;
-    int status = weft__http_conditions(x, true);
+    int status = weft__http_conditions(x, -1);
+    if (status < 0)
+        return status;
     if (status != 0) {
         x->r.status = status;
         return weft__http_send_whole(x, NULL, 0);
@@ -197,6 +199,7 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
         char text[WEFT__HTTP_CONTENT_RANGE_CAP];
         (void)weft__http_content_range_format(NULL, size, text);
         err = set_printed(x, "Content-Range", text);
+        weft__http_response_drop(&x->r, "Cache-Control"); /* it is the file's */
         return err < 0 ? err : weft_http_error(&x->r, 416, "no such range");
     }
     if (n == 1)

@@ -279,8 +279,10 @@ static int h1_send_fd(struct weft__http_exchange *x, int fd, off_t *offset, size
 static int end_with_trailers(struct weft__h1_conn *c, weft_deadline d)
 {
     const struct weft_http_response *r = &c->x.r;
-    struct weft__slice te = weft__http_value_of(&c->x.q, WEFT__HN_TE);
+    struct weft__slice te;
     size_t most = fields_size(r->trailers, r->n_trailers) + 2;
+    if (weft__http_list_of(&c->x.q, WEFT__HN_TE, &te) < 0)
+        return -ENOMEM;
     if (c->out.kind != WEFT__HTTP1_CHUNKED || !weft__http_list_has(te, "trailers"))
         return weft__h1_out_end(&c->out, NULL, 0, d);
     char *buf = weft__arena_alloc(&c->x.arena, most);

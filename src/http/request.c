@@ -18,6 +18,7 @@
 #include "http/exchange.h"
 #include "http/site.h"
 #include "net/server.h"
+#include "wire/http_name.h"
 #include "wire/http_field.h"
 
 enum weft_http_method weft_http_method(const struct weft_http_request *q)
@@ -158,6 +159,23 @@ static const char *joined(struct weft_http_request *q, const char *name,
     }
     *at = '\0';
     return text;
+}
+
+int weft__http_list_of(const struct weft_http_request *cq, enum weft__http_name id,
+                       struct weft__slice *ret)
+{
+    struct weft_http_request *q = (struct weft_http_request *)(uintptr_t)cq;
+    *ret = weft__http_value_of(q, id);
+    if (ret->at == NULL)
+        return 0;
+    const struct weft__http1_field *first = weft__http1_find(&q->head, id, NULL);
+    if (weft__http1_find(&q->head, id, first) == NULL)
+        return 0;
+    const char *text = joined(q, weft__http_names[id].text, first);
+    if (text == NULL)
+        return -ENOMEM;
+    *ret = weft__slice_text(text);
+    return 0;
 }
 
 const char *weft_http_field(struct weft_http_request *q, const char *name)

@@ -45,6 +45,17 @@ struct weft_http_field *weft__http_response_field(const struct weft_http_respons
     return find(r, weft__slice_text(name));
 }
 
+void weft__http_response_drop(struct weft_http_response *r, const char *name)
+{
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < r->n_fields; i++) {
+        const struct weft_http_field *f = &r->fields[i];
+        if (!weft__slice_is_nocase(weft__slice_of(f->name, f->name_len), name))
+            r->fields[kept++] = *f;
+    }
+    r->n_fields = kept;
+}
+
 static __attribute__((noinline)) int more_room(struct weft_http_response *r)
 {
     struct weft__http_exchange *x = weft__http_of_r(r);
@@ -231,7 +242,9 @@ int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_
     if (r->begun)
         return weft__fail(-EALREADY, "the request has been answered already");
     if (r->status == 200 && r->n_fields > 0 && (x->q.head.seen & WEFT__HTTP_CONDITIONS) != 0) {
-        int status = weft__http_conditions(x, true);
+        int status = weft__http_conditions(x, (int64_t)len);
+        if (status < 0)
+            return status;
         if (status != 0) {
             r->status = status;
             return begin(x, 0, NULL, 0, true);
@@ -361,6 +374,7 @@ int weft_http_error(struct weft_http_response *r, int status, const char *fmt, .
     }
     const char *message = text != NULL ? text : "";
     weft_http_status(r, status);
+    weft__http_response_drop(r, "Content-Encoding"); /* the page is not what was to be sent */
     if (app->page != NULL) {
         int err = app->page(&x->q, r, status, message, app->page_arg);
         if (r->begun)

@@ -53,17 +53,18 @@ static int open_compressed(struct weft__http_exchange *x, const struct weft__htt
 {
     static const char *const offers[] = {"br", "gzip", "identity"};
     static const char *const endings[] = {".br", ".gz"};
-    struct weft__slice accept = weft__http_value_of(&x->q, WEFT__HN_ACCEPT_ENCODING);
+    struct weft__slice accept;
     char name[4096];
-    if (accept.at == NULL)
-        return -ENOENT;
+    int err = weft__http_list_of(&x->q, WEFT__HN_ACCEPT_ENCODING, &accept);
+    if (err < 0 || accept.at == NULL)
+        return err < 0 ? err : -ENOENT;
     size_t first = (size_t)weft__http_coding_choose(accept, offers, 3);
     for (size_t k = 0; k < 2; k++) {
         size_t i = first < 2 ? (first + k) % 2 : 2;
         if (i == 2 || weft__http_coding_quality(accept, offers[i]) == 0 ||
             snprintf(name, sizeof name, "%s%s", path, endings[i]) >= (int)sizeof name)
             continue;
-        int err = weft__http_opened_get(x, &s->keep, s->dirfd, name, ret);
+        err = weft__http_opened_get(x, &s->keep, s->dirfd, name, ret);
         if (err == -ECANCELED || err == -ETIMEDOUT)
             return err;
         if (err == 0 && S_ISREG(ret->st.st_mode)) {

@@ -35,7 +35,9 @@ static int one_range(struct weft__slice item, uint64_t size, struct weft__http_r
     size_t m = number(end, &last);
     if (m != end.len || (n == 0 && m == 0))
         return -1;
-    if (n == 0) { /* the last so many bytes */
+    if (n == 0 && last > 0 && size == 0)
+        return -1; /* all of nothing can be sent, but not be told of (section 14.4) */
+    if (n == 0) {  /* the last so many bytes */
         first = last > size ? 0 : size - last;
         last = UINT64_MAX;
     } else if (m == 0) {
