@@ -45,11 +45,26 @@ static bool finish(char name[256], struct weft__slice decoded, bool is_latin1)
     return true;
 }
 
+/*
+ * Browsers escape nothing but quotes, by percent-encoding (HTML's multipart/form-data), so "C:\x\y"
+ * is what it looks like: a backslash that escapes neither a quote nor a backslash is one.
+ */
+static ssize_t unquote(struct weft__slice s, char *buf, size_t cap)
+{
+    struct weft__writer w = weft__writer_of(buf, cap);
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.at[i] == '\\' && i + 1 < s.len && (s.at[i + 1] == '"' || s.at[i + 1] == '\\'))
+            i++;
+        weft__writer_u8(&w, (unsigned char)s.at[i]);
+    }
+    return w.full ? -1 : (ssize_t)w.pos;
+}
+
 /* A token or a quoted string. Bytes that are no UTF-8 are Latin-1 (RFC 6266 section 4.3). */
 static bool plain_value(const struct weft__http_param *p, char name[256])
 {
     char raw[256];
-    ssize_t n = p->quoted                     ? weft__http_unquote(p->value, raw, sizeof(raw))
+    ssize_t n = p->quoted                     ? unquote(p->value, raw, sizeof(raw))
                 : p->value.len <= sizeof(raw) ? (ssize_t)p->value.len
                                               : -1;
     if (n < 0)
