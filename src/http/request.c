@@ -18,8 +18,8 @@
 #include "http/exchange.h"
 #include "http/site.h"
 #include "net/server.h"
-#include "wire/http_name.h"
 #include "wire/http_field.h"
+#include "wire/http_name.h"
 
 enum weft_http_method weft_http_method(const struct weft_http_request *q)
 {
