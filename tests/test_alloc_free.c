@@ -270,6 +270,49 @@ static void channels(const char *driver)
     assert_int_equal(weft_run(&o, channels_body, NULL), 0);
 }
 
+/* Tasks that are spawned, and joined by their handles, one after the other. */
+static int seven(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static int joined_body(void *arg)
+{
+    struct weft_group *g = kit_group();
+    uint64_t own = 0, all = 0;
+    (void)arg;
+    for (int i = 0; i < WARM_UP + MESSAGES; i++) {
+        struct weft_task *t[2];
+        int result = 0;
+        if (i == WARM_UP) {
+            weft__alloc_hooks = true;
+            own = weft__alloc_count();
+            all = mallocs;
+        }
+        for (int k = 0; k < 2; k++)
+            CHECK_EQ(weft_group_spawn(g, NULL, seven, NULL, &t[k]), 0);
+        CHECK_EQ(weft_task_join(&t[0], &result, weft_after_s(60)), 0);
+        CHECK_EQ(result, 7);
+        weft_task_release(&t[1]);
+    }
+    own = weft__alloc_count() - own;
+    all = mallocs - all;
+    weft__alloc_hooks = false;
+    CHECK_EQ(weft_group_close(&g), 0);
+    if (!KIT_SANITIZED) { /* else no handle is used twice, so that a use after its end is seen */
+        CHECK_EQ(own, 0);
+        CHECK_EQ(all, 0);
+    }
+    return 0;
+}
+
+static void joined_tasks(const char *driver)
+{
+    struct weft_options o = {.driver = driver};
+    assert_int_equal(weft_run(&o, joined_body, NULL), 0);
+}
+
 /* What counts, counts. */
 static void the_counters(const char *driver)
 {
@@ -293,5 +336,6 @@ static const struct kit_case cases[] = {
     ON_THREAD(records_in_threads),
     ON_THREAD(datagrams),
     ON_THREAD(channels),
+    ON_THREAD(joined_tasks),
 };
 KIT_MAIN(cases)

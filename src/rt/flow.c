@@ -81,6 +81,45 @@ int weft__flow_run(struct weft__flow *f)
     return close_orphans(f, result);
 }
 
+/* Spare handles that a loop keeps: spawning and joining in turn then allocates nothing. None under
+ * a sanitizer, which is to see the use of one after its end. */
+#define HANDLES_SPARE (WEFT__ASAN || WEFT__TSAN ? 0 : 64)
+
+struct weft_task *weft__handle_new(struct weft_loop *l)
+{
+    struct weft_task *h = l->handles;
+    if (h == NULL)
+        return weft__calloc(1, sizeof *h);
+    l->handles = h->next;
+    l->handles_spare--;
+    memset(h, 0, sizeof *h);
+    return h;
+}
+
+/* l: the loop of whoever lets go of it; NULL: none. */
+static void handle_free(struct weft_loop *l, struct weft_task *h)
+{
+    if (h->detail != NULL)
+        weft__free(h->detail);
+    if (l == NULL || l->handles_spare >= HANDLES_SPARE) {
+        weft__free(h);
+        return;
+    }
+    h->next = l->handles;
+    l->handles = h;
+    l->handles_spare++;
+}
+
+void weft__handle_free_spares(struct weft_loop *l)
+{
+    struct weft_task *h;
+    while ((h = l->handles) != NULL) {
+        l->handles = h->next;
+        weft__free(h);
+    }
+    l->handles_spare = 0;
+}
+
 void weft__flow_ended(struct weft__flow *f, int result)
 {
     struct weft_task *h = f->handle;
@@ -98,11 +137,13 @@ void weft__flow_ended(struct weft__flow *f, int result)
             h->waiter = NULL;
             weft__wait_trigger(w, 0);
         }
-    } else {
-        weft__free(h);
+    } else if (h != NULL) {
+        handle_free(f->kind == WEFT__FLOW_TASK ? f->loop : NULL, h);
     }
-    weft__free(f->detail);
-    f->detail = NULL;
+    if (WEFT__UNLIKELY(f->detail != NULL)) {
+        weft__free(f->detail);
+        f->detail = NULL;
+    }
     weft__detail_slot = slot == &f->detail ? NULL : slot;
 }
 
@@ -209,12 +250,6 @@ static void handle_unlock(const struct weft_task *h)
         pthread_mutex_unlock(&weft__tree_lock);
 }
 
-static void handle_free(struct weft_task *h)
-{
-    weft__free(h->detail);
-    weft__free(h);
-}
-
 struct join {
     struct weft__wait wait;
     struct weft_task *handle;
@@ -271,7 +306,7 @@ int weft_task_join(struct weft_task **task, int *result, weft_deadline d)
         *result = h->result;
     if (h->detail != NULL)
         weft__error_detail("%s", h->detail->text);
-    handle_free(h);
+    handle_free(weft__flow_self()->loop, h);
     *task = NULL;
     return 0;
 }
@@ -304,5 +339,5 @@ void weft_task_release(struct weft_task **task)
     if (locked)
         pthread_mutex_unlock(&weft__tree_lock);
     if (!live)
-        handle_free(h);
+        handle_free(weft__flow_self()->loop, h);
 }

@@ -11,6 +11,13 @@ struct weft_task {
     struct weft__detail *detail; /* of an error result */
     bool released;               /* nobody will join: the flow frees it */
     bool locked;                 /* of a plain thread's group: under weft__tree_lock */
+    struct weft_task *next;      /* among its loop's spare ones */
 };
+
+/* A handle for a task of the loop, cleared: a spare one, if there is one. NULL: no memory. */
+struct weft_task *weft__handle_new(struct weft_loop *l);
+
+/* Frees the loop's spare handles. */
+void weft__handle_free_spares(struct weft_loop *l);
 
 #endif

@@ -174,6 +174,7 @@ static void loop_free(struct weft_loop *l)
     if (l->embed_fd >= 0)
         close(l->embed_fd);
     weft__stack_pool_close(l->stacks);
+    weft__handle_free_spares(l);
     if (l->sys != NULL)
         l->sys->driver->close(l->sys);
     weft__ctx_fini(&l->main);

@@ -389,6 +389,8 @@ struct weft_loop {
     struct weft__service *offload; /* the work pool, once used */
     void *out_spares;              /* chunks for joined writes, a service of floor 3 */
     struct weft__rbuf *in_spare;   /* likewise: a buffer on the heap */
+    struct weft_task *handles;     /* spare ones; see flow.c */
+    unsigned handles_spare;
     struct weft__service in_service;
     int embed_fd; /* epoll of sys' fd and embed_timer; -1 until asked for */
     int embed_timer;

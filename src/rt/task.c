@@ -182,7 +182,7 @@ int weft__task_spawn(struct weft_group *g, const struct weft__spawn *s, struct w
     if (l->tasks_live >= l->tasks_max)
         return weft__fail(WEFT_ELIMIT, "max_tasks: %zu tasks live on this loop", l->tasks_live);
     if (ret != NULL) {
-        h = weft__calloc(1, sizeof *h);
+        h = weft__handle_new(l);
         if (h == NULL)
             return -ENOMEM;
     }
