@@ -25,6 +25,7 @@ struct place {
 struct client {
     struct place *place;
     struct weft_stream *s;
+    uint8_t status; /* the first byte of the last head: HPACK's index of a status */
 };
 
 /* --- The server ------------------------------------------------------------------------------- */
@@ -162,6 +163,8 @@ static int await(struct client *c, uint32_t id, uint32_t *code)
         *code = len >= at + 4 ? (uint32_t)body[at] << 24 | (uint32_t)body[at + 1] << 16 |
                                     (uint32_t)body[at + 2] << 8 | body[at + 3]
                               : 0;
+        if (h[3] == 1)
+            c->status = body[0];
         if (h[3] == GOAWAY || (h[3] == RST_STREAM && h[8] == id))
             return h[3];
         if (h[3] < 2 && h[8] == id && (h[4] & 1) != 0)
@@ -233,6 +236,20 @@ static int asks_below(struct client *c)
     return 0;
 }
 
+/* A target that HTTP/1 refuses is none here, either. */
+static int asks_by_backslash(struct client *c)
+{
+    uint32_t code = 0;
+    begin(c, 65535);
+    ask(c, 1, "/small\\..");
+    CHECK_EQ(await(c, 1, &code), 0);
+    CHECK_EQ(c->status, 0x80 | 12); /* 400 */
+    ask(c, 3, "/none?a\\b");
+    CHECK_EQ(await(c, 3, &code), 0);
+    CHECK_EQ(c->status, 0x80 | 13); /* 404 */
+    return 0;
+}
+
 /* What it sends for a stream that the server has refused may have been on its way. */
 static int has_excuse(struct client *c)
 {
@@ -259,6 +276,7 @@ static void over(const char *driver)
     for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
         play(&(struct place){.client = clients[i]});
     play(&(struct place){.client = has_excuse, .o.streams_max = 1});
+    play(&(struct place){.client = asks_by_backslash});
 }
 
 /* --- Who takes nothing ------------------------------------------------------------------------ */

@@ -50,6 +50,8 @@ static int set_target(struct weft__http1_head *h, const char *base)
     if (t.len == 0 || t.at[0] != '/' || !weft__http_all(t, WEFT__HC_TARGET))
         return 400;
     size_t mark = weft__slice_find(t, '?', 0);
+    if (!weft__http_all(weft__slice_part(t, 0, mark), WEFT__HC_PATH))
+        return 400; /* a backslash in a path, as over HTTP/1 */
     h->form = WEFT__HTTP1_ORIGIN;
     h->path = part(h->target, 0, mark);
     h->has_query = mark < t.len;
