@@ -220,6 +220,7 @@ struct weft__http1_chunked {
     uint32_t extension_bytes;
     struct weft__http1_scan scan;
     uint8_t state;
+    uint8_t extension; /* where in one */
 
     uint64_t body_bytes; /* of the body so far */
     /* The trailers: room for them is the caller's (NULL and 0: they are checked and dropped). The
@@ -249,8 +250,9 @@ enum {
  * Returns one of the three above, WEFT_EPROTOCOL or WEFT_ETOOLONG with c->error and a detail; then
  * *used is untouched. After END and after an error the decoder must not be called again.
  *
- * Refused: a size that is empty, has a sign, white space, "0x", another character, or more than 16
- * digits; control characters in extensions; CR and LF that are not a pair; in trailers what is
+ * Refused: a size that is empty, has a sign, white space other than before a semicolon, "0x",
+ * another character, or more than 16 digits; extensions that are not names with tokens or quoted
+ * strings; control characters in them; CR and LF that are not a pair; in trailers what is
  * refused in heads, and the names Content-Length, Transfer-Encoding, Host and Connection.
  * Extensions are dropped (RFC 9112 section 7.1.1).
  */

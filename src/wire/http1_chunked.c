@@ -16,6 +16,11 @@
 
 enum { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILERS, ENDED };
 
+/* Where in an extension: *( BWS ";" BWS name [ BWS "=" BWS value ] ), RFC 9112 section 7.1.1. Its
+ * text has to be read although it is dropped: a reader that goes by the quotes, and one that does
+ * not, are to find the same end. */
+enum { AT_SEMICOLON, AT_NAME, NAME, AT_EQUALS, AT_VALUE, TOKEN, QUOTED, ESCAPED, CLOSED, BAD };
+
 #define SIZE_DIGITS 16u
 
 void weft__http1_chunked_init(struct weft__http1_chunked *c,
@@ -62,23 +67,55 @@ static int size_byte(struct weft__http1_chunked *c, char ch, size_t at)
     }
     if (c->line_bytes == 0)
         return refuse(c, 400, at, "a chunk's size does not begin with a digit");
-    if (ch != ';' && ch != '\r')
+    bool blank = ch == ' ' || ch == '\t'; /* BWS: no more than before a semicolon */
+    if (ch != ';' && ch != '\r' && !blank)
         return refuse(c, 400, at, "a chunk's size has a character that is no digit");
     if (c->left > c->limits.body_max - c->body_bytes)
         return refuse(c, 413, at, "the body is too large");
     c->line_bytes++;
     c->state = ch == '\r' ? SIZE_LF : EXTENSION;
+    c->extension = blank ? AT_SEMICOLON : AT_NAME;
     return 0;
+}
+
+/* From one place of an extension to the next; BAD where that byte has none. */
+static uint8_t extension_next(uint8_t at, char ch)
+{
+    bool blank = ch == ' ' || ch == '\t';
+    bool token = weft__http_is(ch, WEFT__HC_TOKEN);
+    switch (at) {
+    case AT_SEMICOLON:
+        return ch == ';' ? AT_NAME : blank ? AT_SEMICOLON : BAD;
+    case AT_NAME:
+        return token ? NAME : blank ? AT_NAME : BAD;
+    case NAME:
+    case AT_EQUALS:
+        if (token && at == NAME)
+            return NAME;
+        return ch == ';' ? AT_NAME : ch == '=' ? AT_VALUE : blank ? AT_EQUALS : BAD;
+    case AT_VALUE:
+        return token ? TOKEN : ch == '"' ? QUOTED : blank ? AT_VALUE : BAD;
+    case QUOTED:
+        return ch == '"' ? CLOSED : ch == '\\' ? ESCAPED : QUOTED;
+    case ESCAPED:
+        return QUOTED;
+    default: /* TOKEN, CLOSED */
+        if (token && at == TOKEN)
+            return TOKEN;
+        return ch == ';' ? AT_NAME : blank ? AT_SEMICOLON : BAD;
+    }
 }
 
 static int extension_byte(struct weft__http1_chunked *c, char ch, size_t at)
 {
-    if (ch == '\r') {
+    if (ch == '\r' && (c->extension == NAME || c->extension == TOKEN || c->extension == CLOSED)) {
         c->state = SIZE_LF;
         return 0;
     }
-    if (weft__http1_is_control(ch))
+    if (weft__http1_is_control(ch) && ch != '\r')
         return refuse(c, 400, at, "there is a control character in a chunk's extension");
+    if (ch == '\r' || (c->extension = extension_next(c->extension, ch)) == BAD)
+        return refuse(c, 400, at, "a chunk's extension is not of a name and a value");
     if (++c->line_bytes > limit(c->limits.size_line, WEFT__HTTP1_SIZE_LINE) ||
         ++c->extension_bytes > limit(c->limits.extensions, WEFT__HTTP1_EXTENSIONS))
         return refuse(c, 400, at, "the extensions of chunks are too long");
