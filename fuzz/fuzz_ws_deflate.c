@@ -6,7 +6,8 @@
  * and the same verdict;
  * - what was deflated, with any window, level and memory, inflates to itself, message after
  * message;
- * - an offer that is accepted is answered with what a client that made it takes.
+ * - an offer that is accepted is answered with what a client that made it takes;
+ * - an answer that is taken is a list of extensions.
  *
  * Input: choices (bits 0-2: window less 8, bit 3: with take-over, bits 4-7: level), piece, room,
  * the message.
@@ -130,6 +131,7 @@ static void negotiation(const uint8_t *data, size_t size, unsigned choices)
     }
     int err = weft__ws_deflate_answered(input, &server, &seen);
     WEFT__ASSERT(err == 0 || err == WEFT_EPROTOCOL);
+    WEFT__ASSERT(err < 0 || weft__ws_extensions_ok(input));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

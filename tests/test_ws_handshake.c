@@ -59,6 +59,34 @@ static void protocols(void **state)
     assert_false(weft__ws_protocol_choose(t("V1"), t("v1"), &e));
 }
 
+/* RFC 6455, 9.1: who sends something else than this grammar has failed the connection. */
+static void extensions(void **state)
+{
+    static const char *const good[] = {
+        "x",
+        "x, y",
+        ", x ,, y,",
+        "x;a",
+        "x; a=b; c=\"d\" , y ; e = f\t;\tg",
+        "x; a=\"b\\c\"",
+        "permessage-deflate; unknown=1",
+    };
+    static const char *const bad[] = {
+        "",         ",",          "x;",           "x; ;a",        ";a",
+        "x y",      "x a; b",     "x; a b",       "x; a=",        "x; =b",
+        "x; a=b c", "x; a==b",    "x; a=\"\"",    "x; a=\"b c\"", "x; a=\"b,c\"",
+        "x; a=\"b", "x; a=\"b\\", "x; a=\"b\\\"", "x; a=\"b\"c",  "x; a=b\"",
+        "x; \"a\"", "\"x\"",      "x, y;",        "x@y",          "\xc3\xa9",
+    };
+    (void)state;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(good); i++)
+        if (!weft__ws_extensions_ok(t(good[i])))
+            fail_msg("'%s' was refused", good[i]);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(bad); i++)
+        if (weft__ws_extensions_ok(t(bad[i])))
+            fail_msg("'%s' was taken", bad[i]);
+}
+
 static const char *show(const struct weft__ws_deflate *d)
 {
     static char text[100];
@@ -117,7 +145,9 @@ static void accepts(void **state)
          NULL},
         {"permessage-deflate; client_max_window_bits; client_max_window_bits=9", &any, NULL, NULL},
         {"permessage-deflate; =1", &any, NULL, NULL},
-        {"permessage-deflate;", &any, "0/0 15/15", "permessage-deflate"},
+        {"permessage-deflate;", &any, NULL, NULL},
+        {"permessage-deflate; server_max_window_bits=\"1\\1\"", &any, "0/0 11/15",
+         "permessage-deflate; server_max_window_bits=11"},
         {"x-webkit-deflate-frame", &any, NULL, NULL},
         {"", &any, NULL, NULL},
     };
@@ -153,8 +183,12 @@ static void answers(void **state)
         const char *agreed;
         bool on;
     } v[] = {
-        {"", &any, "0/0 15/15", false},
-        {"", &none, "0/0 15/15", false},
+        {NULL, &any, "0/0 15/15", false},
+        {NULL, &none, "0/0 15/15", false},
+        {"", &any, NULL, false},
+        {"permessage-deflate;", &any, NULL, false},
+        {"permessage-deflate; server_max_window_bits=\"9", &any, NULL, false},
+        {"permessage-deflate; server_max_window_bits=\"9\"", &any, "0/0 9/15", true},
         {"permessage-deflate", &any, "0/0 15/15", true},
         {"permessage-deflate; client_max_window_bits=9; server_max_window_bits=8", &any, "0/0 8/9",
          true},
@@ -199,10 +233,8 @@ static void answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys),
-        cmocka_unit_test(protocols),
-        cmocka_unit_test(accepts),
-        cmocka_unit_test(answers),
+        cmocka_unit_test(keys),    cmocka_unit_test(protocols), cmocka_unit_test(extensions),
+        cmocka_unit_test(accepts), cmocka_unit_test(answers),
     };
     return cmocka_run_group_tests_name("ws handshake", tests, NULL, NULL);
 }

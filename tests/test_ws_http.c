@@ -96,6 +96,10 @@ static int requests(void *arg)
     refuse(GET UP KEY V13 "\r\n", &strict, WEFT_EPROTOCOL, "HTTP/1.1 400", "no sub-protocol");
     refuse(GET UP KEY V13 "Sec-WebSocket-Protocol: a b\r\n\r\n", NULL, WEFT_EPROTOCOL,
            "HTTP/1.1 400", "tokens");
+    refuse(GET UP KEY V13 "Sec-WebSocket-Extensions: x-unknown; a=\"b\\c\"\r\n\r\n", NULL, 0,
+           "HTTP/1.1 101", "");
+    refuse(GET UP KEY V13 "Sec-WebSocket-Extensions: x-unknown;\r\n\r\n", NULL, WEFT_EPROTOCOL,
+           "HTTP/1.1 400", "no list of extensions");
     refuse(GET KEY V13 "Connection: Upgrade\r\n\r\n", NULL, WEFT_EPROTOCOL, "HTTP/1.1 426",
            "\r\nSec-WebSocket-Version: 13\r\n");
     refuse(GET KEY V13 "Upgrade: websocket\r\n\r\n", NULL, WEFT_EPROTOCOL, "HTTP/1.1 426",
@@ -215,6 +219,9 @@ static int lies(void *arg)
     liar("Sec-WebSocket-Protocol: a\r\n", NULL, WEFT_EPROTOCOL, "not offered");
     liar("", &wants, WEFT_EPROTOCOL, "no sub-protocol");
     liar("Sec-WebSocket-Extensions: permessage-deflate\r\n", NULL, WEFT_EPROTOCOL, "extension");
+    liar("Sec-WebSocket-Extensions:\r\n", NULL, WEFT_EPROTOCOL, "no list");
+    liar("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", NULL, WEFT_EPROTOCOL,
+         "Sec-WebSocket-Accept");
     liar("Sec-WebSocket-Extensions: permessage-deflate\r\n", &offers, WEFT_EPROTOCOL, "context");
     liar("Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n", &offers, 0,
          "");

@@ -72,25 +72,6 @@ void weft__ws_accept_value(struct weft__slice key, char out[WEFT__WS_ACCEPT_LEN]
 
 /* --- Lists ----------------------------------------------------------------------------------- */
 
-/* The text up to the next `end` outside quoted strings, trimmed; false at the end of the list. */
-static bool next_until(struct weft__slice *list, char end, struct weft__slice *ret)
-{
-    struct weft__slice all = *list;
-    bool quoted = false;
-    size_t i = 0;
-    if (all.len == 0)
-        return false;
-    for (; i < all.len && (quoted || all.at[i] != end); i++) {
-        if (quoted && all.at[i] == '\\')
-            i++;
-        else if (all.at[i] == '"')
-            quoted = !quoted;
-    }
-    *ret = weft__slice_trim(weft__slice_part(all, 0, i));
-    *list = weft__slice_from(all, i + 1);
-    return true;
-}
-
 bool weft__ws_tokens_ok(struct weft__slice list)
 {
     struct weft__slice rest = list, e, other;
@@ -124,6 +105,73 @@ bool weft__ws_protocol_choose(struct weft__slice ours, struct weft__slice theirs
     return false;
 }
 
+/* --- Extensions (RFC 6455, 9.1) -------------------------------------------------------------- */
+
+/* Takes a token off the front; false: there is none. */
+static bool take_token(struct weft__slice *s, struct weft__slice *ret)
+{
+    size_t n = 0;
+    *s = weft__slice_trim(*s);
+    while (n < s->len && weft__http_is(s->at[n], WEFT__HC_TOKEN))
+        n++;
+    *ret = weft__slice_part(*s, 0, n);
+    *s = weft__slice_from(*s, n);
+    return n > 0;
+}
+
+/* A quoted string whose content, without backslashes, is a token; *ret: what is within quotes. */
+static bool take_quoted(struct weft__slice *s, struct weft__slice *ret)
+{
+    size_t i = 1;
+    for (; i < s->len && s->at[i] != '"'; i++) {
+        if (s->at[i] == '\\')
+            i++;
+        if (i == s->len || !weft__http_is(s->at[i], WEFT__HC_TOKEN))
+            return false;
+    }
+    if (i >= s->len || i == 1)
+        return false;
+    *ret = weft__slice_part(*s, 1, i);
+    *s = weft__slice_from(*s, i + 1);
+    return true;
+}
+
+/* Takes "; name", "; name=token" or "; name="token"" off the front; value->at NULL: there is none.
+ * 1, 0 at the end, -1: it is no parameter. White space may stand between all (9.1). */
+static int take_param(struct weft__slice *e, struct weft__slice *name, struct weft__slice *value)
+{
+    *e = weft__slice_trim(*e);
+    *value = (struct weft__slice){NULL, 0};
+    if (e->len == 0)
+        return 0;
+    if (e->at[0] != ';')
+        return -1;
+    *e = weft__slice_from(*e, 1);
+    if (!take_token(e, name))
+        return -1;
+    *e = weft__slice_trim(*e);
+    if (e->len == 0 || e->at[0] != '=')
+        return 1;
+    *e = weft__slice_trim(weft__slice_from(*e, 1));
+    bool quoted = e->len > 0 && e->at[0] == '"';
+    return (quoted ? take_quoted(e, value) : take_token(e, value)) ? 1 : -1;
+}
+
+bool weft__ws_extensions_ok(struct weft__slice list)
+{
+    struct weft__slice e, name, value;
+    bool any = false;
+    while (weft__http_list_next(&list, &e)) {
+        int more = take_token(&e, &name) ? 1 : -1;
+        while (more > 0)
+            more = take_param(&e, &name, &value);
+        if (more < 0)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
 /* --- permessage-deflate ---------------------------------------------------------------------- */
 
 /* The parameters of one offer or answer, as they stand there. */
@@ -133,15 +181,15 @@ struct params {
     uint8_t server_bits, client_bits; /* 0: given without a value */
 };
 
-/* 8 to 15 without a leading zero, perhaps in quotes (RFC 7692, 7.1.2.1). */
-static bool read_bits(struct weft__slice v, uint8_t *ret)
+/* 8 to 15 without a leading zero (RFC 7692, 7.1.2.1). */
+static bool read_bits(struct weft__slice raw, uint8_t *ret)
 {
-    if (v.len >= 2 && v.at[0] == '"' && v.at[v.len - 1] == '"')
-        v = weft__slice_part(v, 1, v.len - 1);
-    if (v.len == 1 && (v.at[0] == '8' || v.at[0] == '9'))
-        *ret = (uint8_t)(v.at[0] - '0');
-    else if (v.len == 2 && v.at[0] == '1' && v.at[1] >= '0' && v.at[1] <= '5')
-        *ret = (uint8_t)(10 + v.at[1] - '0');
+    char digits[2];
+    ssize_t n = weft__http_unquote(raw, digits, sizeof digits);
+    if (n == 1 && (digits[0] == '8' || digits[0] == '9'))
+        *ret = (uint8_t)(digits[0] - '0');
+    else if (n == 2 && digits[0] == '1' && digits[1] >= '0' && digits[1] <= '5')
+        *ret = (uint8_t)(10 + digits[1] - '0');
     else
         return false;
     return true;
@@ -179,21 +227,15 @@ static bool read_param(struct params *p, struct weft__slice name, struct weft__s
 /* "name; a; b=1": false when it is not permessage-deflate; *fine: all parameters are right. */
 static bool read_extension(struct weft__slice e, bool answer, struct params *ret, bool *fine)
 {
-    struct weft__slice piece;
+    struct weft__slice name, value;
+    int more;
     *ret = (struct params){0};
     *fine = true;
-    if (!next_until(&e, ';', &piece) || !weft__slice_equal_nocase(piece, weft__slice_text(DEFLATE)))
+    if (!take_token(&e, &name) || !weft__slice_is_nocase(name, DEFLATE))
         return false;
-    while (next_until(&e, ';', &piece)) {
-        struct weft__slice name, value = {NULL, 0};
-        bool has_value = weft__slice_find(piece, '=', 0) < piece.len;
-        if (!next_until(&piece, '=', &name))
-            *fine = false;
-        else if (has_value && !next_until(&piece, '\0', &value))
-            *fine = false;
-        else if (!read_param(ret, name, value, answer))
-            *fine = false;
-    }
+    while ((more = take_param(&e, &name, &value)) > 0)
+        *fine = read_param(ret, name, value, answer) && *fine;
+    *fine = more == 0 && *fine;
     return true;
 }
 
@@ -263,6 +305,9 @@ int weft__ws_deflate_answered(struct weft__slice answer, const struct weft__ws_d
     struct weft__slice e;
     struct params p;
     bool fine;
+    if (answer.at != NULL && !weft__ws_extensions_ok(answer))
+        return weft__fail(WEFT_EPROTOCOL,
+                          "the server's Sec-WebSocket-Extensions is no list of extensions");
     while (weft__http_list_next(&answer, &e)) {
         if (!wishes->on || d.on || !read_extension(e, true, &p, &fine))
             return weft__fail(WEFT_EPROTOCOL,

@@ -4,7 +4,7 @@
  * permessage-deflate (RFC 7692, 7).
  *
  * Floor 0. It knows values of header fields and no HTTP: where they come from, and in what they go
- * out, is the caller's matter. An absent field is an empty slice; one that came several times is
+ * out, is the caller's matter. An absent field is a slice at NULL; one that came several times is
  * passed joined by commas.
  */
 #ifndef WEFT__WIRE_WS_HANDSHAKE_H
@@ -34,6 +34,12 @@ bool weft__ws_tokens_ok(struct weft__slice list);
 /* The first of `ours` that is in `theirs`; sub-protocols are compared by their exact letters. */
 bool weft__ws_protocol_choose(struct weft__slice ours, struct weft__slice theirs,
                               struct weft__slice *chosen);
+
+/* --- Extensions (9.1) ------------------------------------------------------------------------ */
+
+/* A list of one or more extensions with their parameters, and nothing else. What is none fails the
+ * connection, whether anybody knows the extension or not. */
+bool weft__ws_extensions_ok(struct weft__slice list);
 
 /* --- permessage-deflate (RFC 7692) ----------------------------------------------------------- */
 

@@ -110,6 +110,8 @@ bool weft__ws_agree(struct weft__ws_agreed *ret, const struct weft__ws_request *
         return refuse(ret, 403, "pages of this origin may not connect");
     if (rq->protocols.at != NULL && !weft__ws_tokens_ok(rq->protocols))
         return refuse(ret, 400, "Sec-WebSocket-Protocol is not a list of tokens");
+    if (rq->extensions.at != NULL && !weft__ws_extensions_ok(rq->extensions))
+        return refuse(ret, 400, "Sec-WebSocket-Extensions is no list of extensions"); /* 9.1 */
     bool chosen =
         weft__ws_protocol_choose(weft__slice_text(o->protocols), rq->protocols, &ret->protocol);
     if (!chosen && o->protocol_required)

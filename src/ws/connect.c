@@ -126,7 +126,7 @@ static int check_protocol(struct attempt *a, const char *data, struct weft__slic
 static int check_answer(struct attempt *a, const char *data, struct weft__ws_agreed *ret)
 {
     char want[WEFT__WS_ACCEPT_LEN];
-    struct weft__slice upgrade, extensions;
+    struct weft__slice upgrade, accept, extensions;
     *ret = (struct weft__ws_agreed){.server = false, .status = 101};
     if (a->h.status != 101)
         return weft__fail(-ECONNREFUSED, "the server answered %d %.*s", a->h.status,
@@ -137,8 +137,10 @@ static int check_answer(struct attempt *a, const char *data, struct weft__ws_agr
     if (!weft__slice_is_nocase(upgrade, "websocket") || !a->h.upgrade)
         return weft__fail(WEFT_EPROTOCOL, "the server does not upgrade to WebSocket");
     weft__ws_accept_value(weft__slice_of(a->key, sizeof a->key), want);
-    if (!weft__slice_equal(weft__http1_value(&a->h, data, WEFT__HN_SEC_WEBSOCKET_ACCEPT),
-                           weft__slice_of(want, sizeof want)))
+    err = values(a, data, WEFT__HN_SEC_WEBSOCKET_ACCEPT, 3, &accept); /* once: 11.3.3 */
+    if (err < 0)
+        return err;
+    if (!weft__slice_equal(accept, weft__slice_of(want, sizeof want)))
         return weft__fail(WEFT_EPROTOCOL, "the server's Sec-WebSocket-Accept is not of our key");
     err = check_protocol(a, data, &ret->protocol);
     if (err == 0)
