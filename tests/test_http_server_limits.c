@@ -390,13 +390,19 @@ static int chat(struct weft_http_request *q, struct weft_http_response *r, void 
     struct weft_ws *ws = NULL;
     struct weft_ws_message m;
     (void)arg;
-    int err = weft_http_websocket(q, r, &ws, &(struct weft_ws_options){.deflate = true});
+    struct weft_ws_options o = {.deflate = true,
+                                .fields = "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"};
+    int err = weft_http_websocket(q, r, &ws, &o);
     while (err == 0 && (err = weft_ws_read(ws, &m, weft_after_s(20))) > 0)
         err = weft_ws_write(ws, m.type, m.data, m.len, weft_after_s(20));
     if (ws != NULL)
         (void)weft_ws_close(&ws, 1000, NULL, weft_after_s(5));
     return err;
 }
+
+#define ASK_WEBSOCKET                                                                              \
+    "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"               \
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 static int websockets(void *arg)
 {
@@ -411,6 +417,13 @@ static int websockets(void *arg)
     (void)http_kit_ask(&k, HTTP_KIT_GET("/chat"), buf, sizeof buf);
     CHECK_EQ(http_kit_status(buf), 426);
     CHECK(http_kit_has(buf, "Sec-WebSocket-Version: 13"));
+    CHECK(http_kit_has(buf, "\r\nUpgrade: websocket\r\n")); /* RFC 9110, 15.5.22 */
+    CHECK(http_kit_has(buf, "\r\nConnection: Upgrade\r\n"));
+    (void)http_kit_ask(&k, ASK_WEBSOCKET "Content-Length: 3\r\n\r\nabc", buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 400);
+    (void)http_kit_ask(&k, ASK_WEBSOCKET "\r\n\x88\x80\x01\x02\x03\x04", buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 101);
+    CHECK(http_kit_has(buf, "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"));
     (void)snprintf(url, sizeof url, "ws://%s/chat", k.endpoint + strlen("tcp://"));
     CHECK_EQ(weft_ws_dial(&ws, url, NULL, NULL, weft_after_s(20)), 0);
     for (int i = 0; i < 10; i++) {
@@ -419,7 +432,7 @@ static int websockets(void *arg)
         CHECK(m.len == 5 && memcmp(m.data, "hello", 5) == 0);
     }
     CHECK_EQ(weft_ws_close(&ws, 1000, NULL, weft_after_s(20)), 0);
-    CHECK_EQ(stats_of(&k).upgrades, 1);
+    CHECK_EQ(stats_of(&k).upgrades, 2);
     http_kit_close(&k);
     return 0;
 }

@@ -54,6 +54,12 @@ static void protocols(void **state)
     assert_false(weft__ws_tokens_ok(t("chat super")));
     assert_false(weft__ws_tokens_ok(t("ch\xc3\xa9t")));
     assert_false(weft__ws_tokens_ok(t(" ,")));
+    char many[6 * (WEFT__WS_PROTOCOLS_MAX + 1)] = "";
+    for (int i = 0; i < WEFT__WS_PROTOCOLS_MAX; i++)
+        (void)snprintf(many + strlen(many), sizeof many - strlen(many), "p%d,", i);
+    assert_true(weft__ws_tokens_ok(t(many)));
+    strcat(many, "more");
+    assert_false(weft__ws_tokens_ok(t(many)));
     assert_true(weft__ws_protocol_choose(t("v2, v1"), t("v1, v2"), &e) && weft__slice_is(e, "v2"));
     assert_true(weft__ws_protocol_choose(t("v3,v1"), t("v1, v2"), &e) && weft__slice_is(e, "v1"));
     assert_false(weft__ws_protocol_choose(t("V1"), t("v1"), &e));

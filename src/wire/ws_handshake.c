@@ -75,18 +75,17 @@ void weft__ws_accept_value(struct weft__slice key, char out[WEFT__WS_ACCEPT_LEN]
 bool weft__ws_tokens_ok(struct weft__slice list)
 {
     struct weft__slice rest = list, e, other;
-    bool any = false;
+    size_t n = 0;
     while (weft__http_list_next(&rest, &e)) {
         struct weft__slice later = rest;
-        if (!weft__http_token(e))
+        if (++n > WEFT__WS_PROTOCOLS_MAX || !weft__http_token(e))
             return false;
         while (weft__http_list_next(&later, &other)) {
             if (weft__slice_equal(e, other))
                 return false;
         }
-        any = true;
     }
-    return any;
+    return n > 0;
 }
 
 bool weft__ws_protocol_choose(struct weft__slice ours, struct weft__slice theirs,

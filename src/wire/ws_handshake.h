@@ -28,7 +28,9 @@ void weft__ws_accept_value(struct weft__slice key, char out[WEFT__WS_ACCEPT_LEN]
 
 /* --- Sub-protocols --------------------------------------------------------------------------- */
 
-/* A list of one or more tokens and nothing else, none of them twice. */
+/* A list of one or more tokens and nothing else, none of them twice. More than so many are no list,
+ * either: each is compared with each. */
+#define WEFT__WS_PROTOCOLS_MAX 100
 bool weft__ws_tokens_ok(struct weft__slice list);
 
 /* The first of `ours` that is in `theirs`; sub-protocols are compared by their exact letters. */

@@ -104,7 +104,7 @@ bool weft__ws_agree(struct weft__ws_agreed *ret, const struct weft__ws_request *
         return refuse(ret, 405, "WebSocket is asked for by GET");
     if (!rq->http2 && !agree_upgrade(ret, rq))
         return false;
-    if (rq->http2 && rq->version.len > 0 && !weft__slice_is(rq->version, "13"))
+    if (rq->http2 && !weft__slice_is(rq->version, "13")) /* RFC 8441, 5: as in HTTP/1.1 */
         return refuse(ret, 426, "the version of WebSocket is 13");
     if (!origin_ok(rq, o))
         return refuse(ret, 403, "pages of this origin may not connect");

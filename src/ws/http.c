@@ -6,28 +6,39 @@
  * are set, and the status is its error page.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "http/exchange.h"
 #include "ws/ws.h"
 
-/* Sets "Name: value\r\n" lines as fields of the response. */
-static int set_fields(struct weft_http_request *q, struct weft_http_response *r,
-                      struct weft__slice lines)
+/* One field; own: of the handshake, and not the user's. Upgrade and Connection come by themselves
+ * in a 101; a 426 must have them, too (RFC 9110, 15.5.22). */
+static int set_field(struct weft_http_response *r, bool own, bool agreed, const char *name,
+                     const char *value)
+{
+    enum weft__http_name id = weft__http_name_of(weft__slice_text(name));
+    if (id == WEFT__HN_UPGRADE || id == WEFT__HN_CONNECTION)
+        return own && !agreed ? weft__http_set_field(r, name, strlen(name), value, strlen(value))
+                              : 0;
+    return own ? weft_http_set(r, name, value) : weft_http_add(r, name, value);
+}
+
+/* Lines "Name: value\r\n" become fields of the response. */
+static int set_fields(struct weft_http_request *q, struct weft_http_response *r, bool own,
+                      bool agreed, struct weft__slice lines)
 {
     struct weft__arena *a = &weft__http_of_q(q)->arena;
     int err = 0;
     while (lines.len > 0 && err == 0) {
         size_t end = weft__slice_find(lines, '\r', 0), colon = weft__slice_find(lines, ':', 0);
         struct weft__slice value = weft__slice_trim(weft__slice_part(lines, colon + 1, end));
-        enum weft__http_name id = weft__http_name_of(weft__slice_part(lines, 0, colon));
-        if (id == WEFT__HN_UPGRADE || id == WEFT__HN_CONNECTION) { /* the server's own */
-            lines = weft__slice_from(lines, end + 2);
-            continue;
-        }
         const char *name = weft__arena_text(a, lines.at, colon);
         const char *text = weft__arena_text(a, value.at, value.len);
-        err = name == NULL || text == NULL ? -ENOMEM : weft_http_set(r, name, text);
+        if (name == NULL || text == NULL)
+            err = -ENOMEM;
+        else
+            err = set_field(r, own, agreed, name, text);
         lines = weft__slice_from(lines, end + 2);
     }
     return err;
@@ -50,10 +61,13 @@ int weft_http_websocket(struct weft_http_request *q, struct weft_http_response *
             return 400; /* a GET; over HTTP/2 it is asked for otherwise (RFC 8441) */
         rq.http2 = true;
     }
+    if (!rq.http2 && q->head.body != WEFT__HTTP1_NO_BODY)
+        return 400; /* what follows the head is the other protocol's */
     bool ok = weft__ws_agree(&agreed, &rq, o);
-    err = set_fields(q, r, weft__slice_of(fields, weft__ws_agreed_fields(&agreed, fields)));
+    err =
+        set_fields(q, r, true, ok, weft__slice_of(fields, weft__ws_agreed_fields(&agreed, fields)));
     if (err == 0 && ok && o != NULL && o->fields != NULL)
-        err = set_fields(q, r, weft__slice_text(o->fields));
+        err = set_fields(q, r, false, ok, weft__slice_text(o->fields));
     if (err < 0)
         return err;
     if (!ok) {

@@ -223,6 +223,7 @@ class Tunnel(harness.Case):
             for headers, status in (
                     ([*version, ("origin", "https://evil.example")], b"403"),
                     ([(":path", "/nothing")], b"404"),
+                    ([(":path", "/live")], b"426"),
                     ([(":path", "/live"), ("sec-websocket-version", "7")], b"426")):
                 sock, conn = self.open(port, headers)
                 with sock:
