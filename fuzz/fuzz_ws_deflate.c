@@ -3,7 +3,7 @@
  * Fuzzes permessage-deflate: inflating what anybody may send, deflating what it came to, and its
  * negotiation. Checked for every input:
  * - inflated at once and in pieces, with room that comes in pieces, too, it gives the same bytes
- * and the same verdict;
+ * and the same verdict, also of whether it is complete;
  * - what was deflated, with any window, level and memory, inflates to itself, message after
  * message;
  * - an offer that is accepted is answered with what a client that made it takes;
@@ -73,6 +73,7 @@ static void any_input(const uint8_t *data, size_t size, size_t piece, size_t roo
     if (x.len < OUT_MAX && y.len < OUT_MAX) { /* else only so much was looked at */
         WEFT__ASSERT(x.err == y.err);
         WEFT__ASSERT(x.err < 0 || (x.len == y.len && memcmp(x.out, y.out, x.len) == 0));
+        WEFT__ASSERT(x.err < 0 || a->within == b->within);
     }
     free(x.out);
     free(y.out);
@@ -98,12 +99,13 @@ static void round_trip(const uint8_t *data, size_t size, unsigned choices, size_
         struct result r = inflate_all(i, out, n, piece, OUT_MAX);
         WEFT__ASSERT(r.err == 0);
         WEFT__ASSERT(r.len == weft__min_size(size, OUT_MAX) && memcmp(r.out, data, r.len) == 0);
+        WEFT__ASSERT(r.len == OUT_MAX || !i->within);
         free(r.out);
         free(out);
         if ((choices & 8) == 0) {
             (void)inflateReset(&i->z);
             (void)deflateReset(&x->z);
-            i->ended = false;
+            i->ended = i->within = false;
         }
     }
     weft__ws_inflater_put(i);

@@ -518,6 +518,15 @@ static int deflated(void *arg)
         {"tz:f24805000000ffffcac9c90700 " BYE, "t(Hello) " CLOSED SAID},
         {"tz:00 " BYE, "t() " CLOSED SAID},
         {"tz: " BYE, "t() " CLOSED SAID},
+        /* Not as it should be, and clear all the same: nothing at all, the tail left on, a final
+         * block and no other behind it. The next message does not suffer. */
+        {"tz: tz:f248cdc9c90700 " BYE, "t() t(Hello) " CLOSED SAID},
+        {"tz:f248cdc9c907000000ffff tz:f248cdc9c90700 " BYE, "t(Hello) t(Hello) " CLOSED SAID},
+        {"tz:f348cdc9c90700 tz:f248cdc9c90700 " BYE, "t(Hello) t(Hello) " CLOSED SAID},
+        /* Cut off in a block, in one that is stored, in its length. */
+        {"tz:f248cdc9", "WEFT_EPROTOCOL | close(1002) "},
+        {"tz:000500faff4865", "WEFT_EPROTOCOL | close(1002) "},
+        {"tz:0005", "WEFT_EPROTOCOL | close(1002) "},
         {"t:plain tz:f248cdc9c90700 " BYE, "t(plain) t(Hello) " CLOSED SAID},
         {"tz-:f248cd p:x c:%c9%c9%07%00 " BYE, "t(Hello) " CLOSED "pong(x) " SAID},
         {"tz-:f248cd tz:00", "WEFT_EPROTOCOL | close(1002) "},
@@ -567,5 +576,6 @@ static const struct kit_case cases[] = {
     IN_TASK(messages),  IN_TASK(pings),    IN_TASK(reserved_and_opcodes),
     IN_TASK(fragments), IN_TASK(text),     IN_TASK(closes),
     IN_TASK(limits),    IN_TASK(deflated), IN_TASK(bombs),
+
 };
 KIT_MAIN(cases)

@@ -16,7 +16,6 @@
 #include "ws/ws.h"
 
 #define SPARES_MAX 4
-#define WINDOW 32768u
 
 const unsigned char weft__ws_tail[WEFT__WS_TAIL_LEN] = {0, 0, 0xff, 0xff};
 
@@ -153,7 +152,7 @@ void weft__ws_inflater_put(struct weft__ws_inflater *i)
         inflater_free(i);
         return;
     }
-    i->ended = false;
+    i->ended = i->within = false;
     i->next = sp->inflaters;
     sp->inflaters = i;
     sp->n_inflaters++;
@@ -176,23 +175,27 @@ void weft__ws_deflater_put(struct weft__ws_deflater *x)
 /* --- Inflating ------------------------------------------------------------------------------- */
 
 /*
- * A final block ends a stream for zlib, and for a message it does not (RFC 7692, 7.2.3.4): it goes
- * on with what was seen so far as its window.
+ * A final block ends a stream for zlib, and for a message it does not (RFC 7692, 7.2.3.4): what
+ * follows is another stream that looks back into the same window. It may come with every second
+ * byte, so the window stays where it is and nothing is allocated or copied for it.
  */
-static int begin_anew(struct weft__ws_inflater *i)
+static void begin_anew(struct weft__ws_inflater *i)
 {
-    unsigned len = WINDOW;
-    unsigned char *window = weft__alloc(WINDOW);
-    if (window == NULL)
-        return -ENOMEM;
-    int err = inflateGetDictionary(&i->z, window, &len);
-    if (err == Z_OK)
-        err = inflateReset(&i->z);
-    if (err == Z_OK && len > 0)
-        err = inflateSetDictionary(&i->z, window, len);
-    weft__free(window);
+    int res = inflateResetKeep(&i->z);
+    WEFT__ASSERT(res == Z_OK);
     i->ended = false;
-    return err == Z_OK ? 0 : -ENOMEM;
+}
+
+/* Inflates once, and notes where that has ended: zlib says so of a call that got on, and no longer
+ * of one behind it that did not (zlib.h, data_type). */
+static int inflate_once(struct weft__ws_inflater *i)
+{
+    unsigned in = i->z.avail_in, out = i->z.avail_out;
+    int res = inflate(&i->z, Z_SYNC_FLUSH);
+    i->ended = res == Z_STREAM_END;
+    if (i->ended || i->z.avail_in != in || i->z.avail_out != out)
+        i->within = !i->ended && (i->z.data_type & 0x9f) != 0x80;
+    return res;
 }
 
 int weft__ws_inflate(struct weft__ws_inflater *i, const void *in, size_t len, size_t *used,
@@ -205,14 +208,14 @@ int weft__ws_inflate(struct weft__ws_inflater *i, const void *in, size_t len, si
     i->z.avail_out = (unsigned)weft__min_size(cap, UINT32_MAX);
     size_t had_in = i->z.avail_in, had_out = i->z.avail_out;
     while (err == 0 && i->z.avail_out > 0) {
-        if (i->ended && i->z.avail_in > 0)
-            err = begin_anew(i);
-        if (err < 0 || i->ended)
+        if (i->ended && i->z.avail_in == 0)
             break;
-        int res = inflate(&i->z, Z_SYNC_FLUSH);
+        if (i->ended)
+            begin_anew(i);
+        int res = inflate_once(i);
         if (res == Z_STREAM_END)
-            i->ended = true;
-        else if (res == Z_BUF_ERROR)
+            continue;
+        if (res == Z_BUF_ERROR)
             break; /* it wants more */
         else if (res == Z_MEM_ERROR)
             err = -ENOMEM;

@@ -112,6 +112,21 @@ int weft__ws_inflate_all(struct weft_ws *ws, const void *in, size_t len)
     }
 }
 
+int weft__ws_inflate_whole(const struct weft_ws *ws)
+{
+    if (!ws->inflater->within)
+        return 0;
+    return weft__fail(WEFT_EPROTOCOL, "a compressed message ends within a block");
+}
+
+int weft__ws_inflate_end(struct weft_ws *ws)
+{
+    if (!ws->inflater->within)
+        return 0; /* it has its tail, or needs none */
+    int err = weft__ws_inflate_all(ws, weft__ws_tail, WEFT__WS_TAIL_LEN);
+    return err < 0 ? err : weft__ws_inflate_whole(ws);
+}
+
 int weft__ws_message_ends(struct weft_ws *ws)
 {
     bool text = ws->in.message == WEFT__WS_TEXT;
@@ -123,7 +138,7 @@ int weft__ws_message_ends(struct weft_ws *ws)
             ws->inflater = NULL;
         } else {
             (void)inflateReset(&ws->inflater->z);
-            ws->inflater->ended = false;
+            ws->inflater->ended = ws->inflater->within = false;
         }
     }
     if (text && !weft__utf8_complete(&ws->text))

@@ -166,7 +166,7 @@ static int frame_ends(struct weft_ws *ws)
 {
     int err = 0;
     if (ws->in.fin && ws->in.compressed)
-        err = weft__ws_inflate_all(ws, weft__ws_tail, WEFT__WS_TAIL_LEN);
+        err = weft__ws_inflate_end(ws);
     if (err == 0 && ws->in.fin)
         err = weft__ws_message_ends(ws);
     if (err == 0 && ws->in.fin) {

@@ -186,7 +186,7 @@ static int frame_ends(struct weft_ws *ws, struct weft_ws_message *m)
     bool fin = ws->in.fin;
     int err = 0;
     if (fin && ws->in.compressed)
-        err = weft__ws_inflate_all(ws, weft__ws_tail, WEFT__WS_TAIL_LEN);
+        err = weft__ws_inflate_end(ws);
     if (fin && err == 0)
         err = weft__ws_message_ends(ws);
     if (err < 0)
@@ -319,13 +319,18 @@ static int fill_piece(struct weft_ws *ws, weft_deadline d)
 static int finish_piece(struct weft_ws *ws)
 {
     size_t used = 0;
-    int err = inflate_piece(ws, weft__ws_tail + ws->tail, WEFT__WS_TAIL_LEN - ws->tail, &used);
+    int err = inflate_piece(ws, weft__ws_tail, 0, &used);
+    bool complete = ws->tail == 0 && !ws->inflater->within;
+    if (err == 0 && ws->len < ws->cap && !complete)
+        err = inflate_piece(ws, weft__ws_tail + ws->tail, WEFT__WS_TAIL_LEN - ws->tail, &used);
     ws->tail = (uint8_t)(ws->tail + used);
     if (err < 0 || ws->len == ws->cap)
         return err;
-    WEFT__ASSERT(ws->tail == WEFT__WS_TAIL_LEN);
+    WEFT__ASSERT(complete || ws->tail == WEFT__WS_TAIL_LEN);
     ws->tail = 0;
-    err = weft__ws_message_ends(ws);
+    err = weft__ws_inflate_whole(ws);
+    if (err == 0)
+        err = weft__ws_message_ends(ws);
     return err < 0 ? err : 1;
 }
 

@@ -85,6 +85,13 @@ struct weft__ws_inflater {
     struct weft__ws_inflater *next; /* spare */
     int bits;
     bool ended; /* the last block was the final one: another stream begins with the next byte */
+    /*
+     * The deflated data may not end here: a block is not complete, or does not end at a byte. A
+     * message that was made as it should be (RFC 7692, 7.2.1) is within one until it has got its
+     * tail. Where a sender did not cut the tail off, or did not begin the block that has it, the
+     * message is complete without.
+     */
+    bool within;
 };
 struct weft__ws_deflater {
     z_stream z;
@@ -251,6 +258,10 @@ int weft__ws_room(struct weft_ws *ws, size_t want);
 int weft__ws_check_text(struct weft_ws *ws, const void *data, size_t len);
 /* Inflates into buf all of the bytes. */
 int weft__ws_inflate_all(struct weft_ws *ws, const void *in, size_t len);
+/* The compressed message's last byte has been inflated: its tail. */
+int weft__ws_inflate_end(struct weft_ws *ws);
+/* Whether that was whole blocks: 0, or WEFT_EPROTOCOL. */
+int weft__ws_inflate_whole(const struct weft_ws *ws);
 /* The inflater of the message under way. */
 int weft__ws_need_inflater(struct weft_ws *ws);
 /* The message has ended: text complete? The inflater is given back. */
