@@ -371,6 +371,65 @@ static void a_day_in_simulation(const char *driver)
     }
 }
 
+/* A guest who takes nothing any more and says good-bye: the reader waits close_ms for room to
+ * answer, and not for as long as the guest likes. */
+static int flood_body(void *arg)
+{
+    static char text[100000];
+    int err = 0;
+    while (err == 0)
+        err = weft_ws_write(arg, WEFT_WS_BINARY, text, sizeof text, WEFT_NEVER);
+    CHECK_EQ(err, WEFT_ECLOSED);
+    return 0;
+}
+
+static int stalled_server(void *arg)
+{
+    struct weft_listener *l = NULL;
+    struct weft_stream *s = NULL;
+    struct weft_ws *ws = NULL;
+    struct weft_ws_message m;
+    struct weft_group *g = kit_group();
+    CHECK_EQ(weft_listen(&l, "tcp://*:80", NULL), 0);
+    CHECK_EQ(weft_accept(l, &s, WEFT_NEVER), 0);
+    CHECK_EQ(weft_ws_accept(&ws, &s, NULL, WEFT_NEVER), 0);
+    kit_go(g, "flood", flood_body, ws);
+    int64_t begin = weft_now_ns();
+    CHECK_EQ(weft_ws_read(ws, &m, WEFT_NEVER), 0);
+    *(int64_t *)arg = weft_now_ns() - begin;
+    weft_ws_abort(&ws);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_listener_close(&l);
+    return 0;
+}
+
+static int stalled_client(void *arg)
+{
+    struct weft_ws *ws = NULL;
+    static const unsigned char bye[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8};
+    (void)arg;
+    CHECK_EQ(weft_ws_dial(&ws, "ws://server:80/", NULL, NULL, WEFT_NEVER), 0);
+    CHECK_EQ(weft_sleep_ms(5000), 0); /* of the simulation: the server's queues are full */
+    CHECK_EQ(weft_write(weft_ws_stream(ws), bye, sizeof bye, WEFT_NEVER), 0);
+    CHECK_EQ(weft_sleep_ms(3600000), 0);
+    weft_ws_abort(&ws);
+    return 0;
+}
+
+static void stalled(const char *driver)
+{
+    struct weft_sim_options o = {.seed = 1};
+    struct weft_sim *sim = NULL;
+    int64_t took = 0;
+    (void)driver;
+    CHECK_EQ(weft_sim_open(&sim, &o), 0);
+    CHECK_EQ(weft_sim_host(sim, "server", stalled_server, &took), 0);
+    CHECK_EQ(weft_sim_host(sim, "client", stalled_client, NULL), 0);
+    CHECK_EQ(weft_sim_run(sim, weft_s(10000)), 0);
+    weft_sim_close(&sim);
+    CHECK(took > 0 && took < INT64_C(60) * 1000000000); /* close_ms is 10 s */
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(writers),
     IN_TASK(abort_wakes),
@@ -381,5 +440,6 @@ static const struct kit_case cases[] = {
     IN_TASK(cancel),
     IN_TASK(keeps_alive),
     ON_THREAD(a_day_in_simulation),
+    ON_THREAD(stalled),
 };
 KIT_MAIN(cases)

@@ -141,7 +141,8 @@ static int step_control(struct weft_ws *ws, weft_deadline d)
     weft__ws_frame_end(&ws->in);
     if (err < 0)
         return err;
-    if (ws->close_got) {
+    if (ws->close_got) { /* who says good-bye and takes nothing is not waited for without end */
+        d = weft_earlier(d, weft_after_ns(ws->set.close_ns));
         (void)weft__ws_send_close(ws, ws->close_code, "", 0, d);
         return ws->gone ? WEFT_ECLOSED : CLOSED;
     }
