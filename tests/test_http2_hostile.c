@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clients of HTTP/2 that begin streams again which are over, take no bytes, or send hardly any:
- * what each of them comes to, and that one with an excuse is let be. In simulation,
- * so that a minute costs nothing. The client is bytes by hand.
+ * Clients of HTTP/2 that begin streams again which are over, take no bytes, send hardly any, or ask
+ * often: what each of them comes to, and that one with an excuse is let be. In simulation, so that a
+ * minute costs nothing. The client is bytes by hand.
  */
 #include <weft/http_server.h>
 #include <weft/sim.h>
@@ -361,6 +361,23 @@ static void windows(const char *driver)
 
 /* --- Who asks for nothing --------------------------------------------------------------------- */
 
+/* Not that it would have to be a bad one. */
+static int asks_enough(struct client *c)
+{
+    uint32_t code = 1;
+    begin(c, 65535);
+    ask(c, 1, "/small");
+    CHECK_EQ(await(c, 1, &code), 0);
+    ask(c, 3, "/now");
+    CHECK_EQ(await(c, 99, &code), GOAWAY); /* what is on its way is still taken, and */
+    CHECK_EQ(code, 0);
+    ask(c, 5, "/small");
+    CHECK_EQ(await(c, 5, &code), 0);
+    CHECK_EQ(await(c, 99, &code), GOAWAY);
+    CHECK_EQ(await(c, 99, &code), WEFT_EEOF);
+    return 0;
+}
+
 /* A byte a second, where 100 are wanted from the sixth on. */
 static int sends_slowly(struct client *c)
 {
@@ -381,6 +398,7 @@ static void slow(const char *driver)
 {
     (void)driver;
     play(&(struct place){.client = sends_slowly});
+    play(&(struct place){.client = asks_enough, .o.requests_max = 2});
 }
 
 static const struct kit_case cases[] = {ON_THREAD(over), ON_THREAD(takes_nothing),

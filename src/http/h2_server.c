@@ -36,6 +36,7 @@ struct conn {
     struct weft_group *group; /* the requests' tasks; NULL on a plain thread */
     struct weft__list ready;  /* streams whose requests are not begun yet */
     size_t running;
+    uint64_t requests; /* begun, ever */
     enum phase phase;
     int64_t idle_ns;   /* since when nothing is asked */
     int64_t notice_ns; /* when the first GOAWAY was sent */
@@ -140,6 +141,7 @@ static int begin_request(struct conn *k, struct weft__h2_stream *st)
         return 0;
     }
     e->conn = k;
+    k->requests++;
     e->status = weft__h2_prepare(e);
     if (!is_direct(k, e)) {
         start_request(k, e);
@@ -200,7 +202,8 @@ static int look_around(struct conn *k)
     weft__h2_drop_stuck(k->h2);
     bool idle = k->running == 0 && k->h2->held == 0 && weft__list_empty(&k->ready);
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
-    if (k->phase == OPEN && weft_stream_draining(k->s)) {
+    bool enough = o->requests_max > 0 && k->requests >= (uint64_t)o->requests_max;
+    if (k->phase == OPEN && (enough || weft_stream_draining(k->s))) {
         k->phase = NOTICED;
         k->notice_ns = weft_now_ns();
         return notice(k->h2);
