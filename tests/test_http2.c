@@ -424,6 +424,8 @@ static int nothing_behind_the_end(void *arg)
     CHECK(got <= (64u << 10) + 8000); /* the pipe was full, and a piece waited before it */
     CHECK(!e.server->flushing);
     weft__h2_break(e.client, WEFT_ECLOSED);
+    CHECK_EQ(weft__h2_write(one, "none", 4, false, weft_after_s(30)), WEFT_ECLOSED);
+    CHECK_EQ(one->unsent, 4);
     weft__h2_let_go(one);
     weft__h2_let_go(other);
     close_ends(&e);

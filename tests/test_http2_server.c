@@ -74,6 +74,29 @@ static int trailers(struct weft_http_request *q, struct weft_http_response *r, v
     return err < 0 ? err : weft_http_set_trailer(r, "X-Sum", "42");
 }
 
+/* More than HTTP/2 takes for a head, or for trailers. */
+static int long_head(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    static char value[70000];
+    (void)q;
+    (void)arg;
+    memset(value, 'v', sizeof value - 1);
+    int err = weft_http_set(r, "X-Long", value);
+    return err < 0 ? err : weft_http_text(r, 200, "long");
+}
+
+static int long_trailers(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    static char value[70000];
+    (void)q;
+    (void)arg;
+    memset(value, 'v', sizeof value - 1);
+    int err = begin(r, NULL);
+    if (err == 0)
+        err = weft_http_write(r, "body", 4, weft_after_s(30));
+    return err < 0 ? err : weft_http_set_trailer(r, "X-Long", value);
+}
+
 struct site {
     struct weft_http_app *app;
     struct weft_http_server *server;
@@ -113,6 +136,8 @@ static void open_site(struct site *s, enum weft_model model)
     route(s, "GET /short", cut_short);
     route(s, "GET /trailers", trailers);
     route(s, "GET /hold", hold);
+    route(s, "GET /long/head", long_head);
+    route(s, "GET /long/trailers", long_trailers);
     CHECK_EQ(weft_http_server_open(&s->server, s->group, "tcp://127.0.0.1:0", s->app, &o), 0);
     CHECK(weft_http_server_endpoint(s->server, at, sizeof at) > 0);
     (void)snprintf(s->url, sizeof s->url, "http://%.200s", at + strlen("tcp://"));
@@ -175,6 +200,26 @@ static void exchanges(struct site *s)
     weft_http_client_stats(s->client, &st);
     CHECK_EQ(st.connections, 1);
     free(body);
+}
+
+/* What cannot be sent is an error that both sides hear of. */
+static int too_long(void *arg)
+{
+    const void *data;
+    size_t n;
+    struct site s;
+    (void)arg;
+    open_site(&s, WEFT_TASKS);
+    char url[400];
+    struct weft_http_reply *r = NULL;
+    (void)snprintf(url, sizeof url, "%s/long/head", s.url);
+    const struct weft_http_call call = {.url = url};
+    CHECK_EQ(weft_http_fetch(s.client, &call, &r, weft_after_s(30)), WEFT_EEOF);
+    r = fetch(&s, "/long/trailers", "GET", NULL, 0);
+    CHECK(weft_http_reply_body(r, &data, &n, weft_after_s(30)) < 0);
+    weft_http_reply_close(&r);
+    close_site(&s);
+    return 0;
 }
 
 static int in_tasks(void *arg)
@@ -412,8 +457,8 @@ static int told_why(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(in_tasks),         IN_TASK(in_threads), IN_TASK(ends),
-    IN_TASK(side_by_side),     IN_TASK(drains),     IN_TASK(gives_up),
-    IN_TASK(client_on_thread), IN_TASK(told_why),
+    IN_TASK(in_tasks), IN_TASK(too_long),         IN_TASK(in_threads),
+    IN_TASK(ends),     IN_TASK(side_by_side),     IN_TASK(drains),
+    IN_TASK(gives_up), IN_TASK(client_on_thread), IN_TASK(told_why),
 };
 KIT_MAIN(cases)

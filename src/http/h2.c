@@ -389,6 +389,7 @@ static int make_session(struct weft__h2 *h2)
     nghttp2_option_set_max_continuations(o, CONTINUATIONS_MAX);
     nghttp2_option_set_stream_reset_rate_limit(o, RESETS_BURST, RESETS_PER_S);
     nghttp2_option_set_no_closed_streams(o, 1);
+    nghttp2_option_set_max_send_header_block_length(o, WEFT__H2_SEND_HEAD_MAX);
     nghttp2_mem *mem = h2->options.pool != NULL ? &h2->options.pool->mem : NULL;
     int res = h2->server ? nghttp2_session_server_new3(&h2->ng, cb, h2, o, mem)
                          : nghttp2_session_client_new3(&h2->ng, cb, h2, o, mem);

@@ -30,8 +30,9 @@
 #include "wire/http1.h"
 
 #define WEFT__H2_FIELDS_MAX 128u
-#define WEFT__H2_HEAD_MAX 65536u /* bytes of names and values of a head, and of trailers */
-#define WEFT__H2_PAST_MAX 8u     /* spans of streams that are over, which are remembered */
+#define WEFT__H2_HEAD_MAX 65536u      /* bytes of names and values of a head, and of trailers */
+#define WEFT__H2_SEND_HEAD_MAX 65536u /* the same of ours, of the sender's estimate */
+#define WEFT__H2_PAST_MAX 8u          /* spans of streams that are over, which are remembered */
 #define WEFT__H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define WEFT__H2_PREFACE_LEN 24u
 
@@ -166,7 +167,8 @@ struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id);
 /* A client's request. body: more follows by weft__h2_write. Does not wait. */
 int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
                      struct weft__h2_stream **ret);
-/* A server's reply; interim: 1xx. Does not wait. */
+/* A server's reply; interim: 1xx. Does not wait. WEFT_ELIMIT: longer than WEFT__H2_SEND_HEAD_MAX.
+ */
 int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n, bool body);
 int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n);
 /* Waits for the head. */

@@ -256,6 +256,19 @@ int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool b
     return 0;
 }
 
+/* nghttp2 drops a head that may be longer than this, and nobody who waits for it would learn of it.
+ * It reckons with 12 bytes more for each field, and for the whole, and a priority. */
+static int head_fits(const nghttp2_nv *nv, size_t n)
+{
+    size_t len = 12 + 5;
+    for (size_t i = 0; i < n; i++)
+        len += nv[i].namelen + nv[i].valuelen + 12;
+    if (len <= WEFT__H2_SEND_HEAD_MAX)
+        return 0;
+    return weft__fail(WEFT_ELIMIT, "a head of %zu bytes, where HTTP/2 takes %u", len,
+                      WEFT__H2_SEND_HEAD_MAX);
+}
+
 int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n, bool body)
 {
     nghttp2_data_provider p = provider(st);
@@ -263,7 +276,10 @@ int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n,
         return st->h2->error;
     if (st->closed)
         return -EPIPE;
-    int err = nghttp2_submit_response(st->h2->ng, st->id, nv, n, body ? &p : NULL);
+    int err = head_fits(nv, n);
+    if (err < 0)
+        return err;
+    err = nghttp2_submit_response(st->h2->ng, st->id, nv, n, body ? &p : NULL);
     if (err != 0)
         return submit_error(err);
     st->out_submitted = body;
@@ -275,7 +291,10 @@ int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
 {
     if (st->h2->error < 0 || st->closed)
         return st->h2->error < 0 ? st->h2->error : -EPIPE;
-    int err = nghttp2_submit_headers(st->h2->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, n, NULL);
+    int err = head_fits(nv, n);
+    if (err < 0)
+        return err;
+    err = nghttp2_submit_headers(st->h2->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, n, NULL);
     return err < 0 ? submit_error(err) : 0;
 }
 
@@ -385,6 +404,7 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
 {
     struct weft__h2 *h2 = st->h2;
     int err = may_write(st);
+    st->unsent = len;
     if (err < 0 || (len == 0 && !end))
         return err;
     err = offer(st, data, len, end);
@@ -406,9 +426,10 @@ int weft__h2_set_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size
     size_t size = n * sizeof *nv;
     for (size_t i = 0; i < n; i++)
         size += nv[i].namelen + nv[i].valuelen;
+    int err = head_fits(nv, n);
     free_trailers(st);
-    if (n == 0)
-        return 0;
+    if (err < 0 || n == 0)
+        return err;
     nghttp2_nv *copy = weft__alloc(size);
     if (copy == NULL)
         return -ENOMEM;
