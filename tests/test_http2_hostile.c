@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clients of HTTP/2 that begin streams again which are over, take no bytes, send hardly any, or ask
- * often: what each of them comes to, and that one with an excuse is let be. In simulation, so that a
- * minute costs nothing. The client is bytes by hand.
+ * often: what each of them comes to, and that one with an excuse is let be. In simulation, so that
+ * a minute costs nothing. The client is bytes by hand.
  */
 #include <weft/http_server.h>
 #include <weft/sim.h>
