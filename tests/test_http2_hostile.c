@@ -20,6 +20,7 @@ struct place {
     int (*client)(struct client *c);
     struct weft_event go, over;
     int body; /* what reading one gave */
+    int held;
 };
 
 struct client {
@@ -47,6 +48,7 @@ static int hold(struct weft_http_request *q, struct weft_http_response *r, void 
 {
     struct place *p = arg;
     (void)q;
+    p->held++;
     int err = weft_event_wait(&p->go, WEFT_NEVER);
     return err < 0 ? err : weft_http_text(r, 200, "held");
 }
@@ -378,6 +380,26 @@ static int asks_enough(struct client *c)
     return 0;
 }
 
+/* Makes the server reset what it has asked for, while that is still worked on. */
+static int has_it_reset(struct client *c)
+{
+    static const uint8_t most[] = {0x7f, 0xff, 0xff, 0xff};
+    uint32_t code = 0, id = 1;
+    begin(c, 65535);
+    for (int i = 0; i < 30; i++, id += 2) {
+        ask(c, id, "/hold");
+        put_frame(c, 8, 0, id, most, sizeof most); /* too wide a window: RFC 9113 section 6.9.1 */
+        CHECK_EQ(await(c, id, &code), RST_STREAM);
+        CHECK_EQ(code, i < 10 ? 3 : 7); /* FLOW_CONTROL_ERROR, REFUSED_STREAM */
+    }
+    CHECK_EQ(c->place->held, 10);
+    weft_event_set(&c->place->go);
+    CHECK_EQ(weft_sleep_ms(100), 0);
+    ask(c, id, "/small");
+    CHECK_EQ(await(c, id, &code), 0);
+    return 0;
+}
+
 /* A byte a second, where 100 are wanted from the sixth on. */
 static int sends_slowly(struct client *c)
 {
@@ -399,6 +421,7 @@ static void slow(const char *driver)
     (void)driver;
     play(&(struct place){.client = sends_slowly});
     play(&(struct place){.client = asks_enough, .o.requests_max = 2});
+    play(&(struct place){.client = has_it_reset, .o.streams_max = 5});
 }
 
 static const struct kit_case cases[] = {ON_THREAD(over), ON_THREAD(takes_nothing),

@@ -309,6 +309,12 @@ static void head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
     st->unwanted = class > '2';
     if (!h2->server)
         return;
+    /* Those count whose client has given them up, or has made nghttp2 reset them: who answers them
+     * has yet to notice. */
+    if (h2->n_streams > 2 * (size_t)h2->options.streams_max) {
+        weft__h2_reset(st, NGHTTP2_REFUSED_STREAM);
+        return;
+    }
     st->let_go = false;
     h2->options.request(h2->options.arg, st);
 }
