@@ -42,21 +42,28 @@ void weft__http_tell(struct weft__http_told *ret, const struct stat *st, const c
     weft_http_date_format(st->st_mtim.tv_sec, ret->modified);
 }
 
+/* What lasts as long as the exchange need not be copied. */
+static int set_told(struct weft__http_exchange *x, const char *name, const char *text, bool lasts)
+{
+    return lasts ? set(&x->r, name, text) : set_printed(x, name, text);
+}
+
 static int set_fields(struct weft__http_exchange *x, const struct weft__http_file *f)
 {
     const struct weft__http_told *told = f->told;
     struct weft__http_told made;
+    bool lasts = told != NULL && f->data != NULL && f->coding == NULL;
     int err = 0;
     if (told == NULL || f->coding != NULL) {
         weft__http_tell(&made, &f->st, f->name, f->coding);
         told = &made;
     }
     if (weft__http_response_field(&x->r, "Content-Type") == NULL)
-        err = set_printed(x, "Content-Type", told->type);
+        err = set_told(x, "Content-Type", told->type, lasts);
     if (err == 0)
-        err = set_printed(x, "ETag", told->etag);
+        err = set_told(x, "ETag", told->etag, lasts);
     if (err == 0)
-        err = set_printed(x, "Last-Modified", told->modified);
+        err = set_told(x, "Last-Modified", told->modified, lasts);
     if (err == 0)
         err = set(&x->r, "Accept-Ranges", "bytes");
     if (err == 0 && f->coding != NULL)

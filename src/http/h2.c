@@ -17,6 +17,8 @@
 
 #define PIECE 8000u /* sent whole or not at all by every stream below */
 #define OUT_MAX (64u << 10)
+#define OUT_FIRST 1000u
+#define OUT_NEXT (18u << 10) /* a little more than a server gathers before it sends */
 #define STREAMS_MAX 100u
 #define WINDOW (256u << 10)
 #define SESSION_WINDOW (1u << 20)
@@ -83,12 +85,31 @@ static bool cut_off(const struct weft__h2 *h2, int err)
     return err == -ETIMEDOUT || err == -ECANCELED || err == -EDEADLK;
 }
 
-/* Moves frames from nghttp2 to the buffer, up to its half: 1 when there is something to send. */
-static int collect(struct weft__h2 *h2)
+/* Its memory is given back after each turn. One answer finds room in what malloc has at hand; for
+ * many it is made at once, and not in steps, which would copy what is there each time. */
+static int put(struct weft__buffer *out, const uint8_t *data, size_t len)
+{
+    void *room;
+    int err = 0;
+    if (weft__buffer_spare(out) < len)
+        err = weft__buffer_reserve(
+            out, weft__max_size(len, out->memory == NULL ? OUT_FIRST : OUT_NEXT), &room);
+    return err < 0 ? err : weft__buffer_append(out, data, len);
+}
+
+/* Whether the writer's piece is with nghttp2 no more, and there is no need to ask for frames. */
+static bool taken(const struct weft__h2_stream *st)
+{
+    return st != NULL && st->out_left == 0 && (!st->out_end || st->out_done);
+}
+
+/* Moves frames from nghttp2 to the buffer, up to its half, or until that stream's piece is there;
+ * NULL: all. 1 when there is something to send. */
+static int collect(struct weft__h2 *h2, const struct weft__h2_stream *st)
 {
     if (h2->error < 0)
         return h2->error; /* while the last piece was written: streams are gone since */
-    while (weft__buffer_len(&h2->out) < OUT_MAX / 2) {
+    while (weft__buffer_len(&h2->out) < OUT_MAX / 2 && !taken(st)) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(h2->ng, &data);
         if (n < 0)
@@ -97,20 +118,20 @@ static int collect(struct weft__h2 *h2)
                        : weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
         if (n == 0)
             break;
-        int err = weft__buffer_append(&h2->out, data, (size_t)n);
+        int err = put(&h2->out, data, (size_t)n);
         if (err < 0)
             return err;
     }
     return weft__buffer_len(&h2->out) > 0;
 }
 
-int weft__h2_collect(struct weft__h2 *h2)
+int weft__h2_collect(struct weft__h2 *h2, const struct weft__h2_stream *st)
 {
     if (h2->error < 0)
         return h2->error;
     if (h2->flushing)
         return 0; /* who sends takes it along, and has the buffer now */
-    int err = collect(h2);
+    int err = collect(h2, st);
     if (err < 0)
         weft__h2_break(h2, err);
     return err < 0 ? err : 0;
@@ -118,10 +139,10 @@ int weft__h2_collect(struct weft__h2 *h2)
 
 static int send_all(struct weft__h2 *h2, weft_deadline d)
 {
-    int err = h2->gathering ? collect(h2) : 0;
+    int err = h2->gathering ? collect(h2, NULL) : 0;
     if (err < 0 || (h2->gathering && weft__buffer_len(&h2->out) < OUT_MAX / 2))
         return err < 0 ? err : 0;
-    while ((err = collect(h2)) > 0) {
+    while ((err = collect(h2, NULL)) > 0) {
         while (weft__buffer_len(&h2->out) > 0) {
             size_t len = weft__min_size(weft__buffer_len(&h2->out), PIECE);
             err = weft_write(h2->s, weft__buffer_data(&h2->out), len, d);
@@ -187,8 +208,9 @@ static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
     return weft__fail(WEFT_EPROTOCOL, "HTTP/2: the client takes none of what it causes");
 }
 
-/* One round of reading for all. */
-static int pump(struct weft__h2 *h2, weft_deadline d)
+/* One round of reading for all. What it gives to send is sent at its end, or, where the flow always
+ * comes back for the next round, at the beginning of that: with the answers to what came. */
+static int pump(struct weft__h2 *h2, bool keep, weft_deadline d)
 {
     const void *data;
     int err = weft__h2_flush(h2, d);
@@ -212,7 +234,7 @@ static int pump(struct weft__h2 *h2, weft_deadline d)
         weft__h2_break(h2, err);
         return 0;
     }
-    return weft__h2_flush(h2, d);
+    return keep ? 0 : weft__h2_flush(h2, d);
 }
 
 int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(void *arg),
@@ -230,7 +252,7 @@ int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(
             continue;
         }
         h2->pumping = true;
-        err = pump(h2, d);
+        err = pump(h2, keep, d);
         h2->pumping = false;
         if (err == 0 && weft__flow_late(weft__flow_current, d) && !done(arg))
             err = -ETIMEDOUT; /* also of who always finds something to read */
@@ -246,10 +268,17 @@ static struct weft__h2_stream *stream_of(nghttp2_session *ng, int32_t id)
     return nghttp2_session_get_stream_user_data(ng, id);
 }
 
+/* Mostly the fields come right behind, and the end of the frame behind them. */
+static inline struct weft__h2_stream *recent_or(struct weft__h2 *h2, int32_t id)
+{
+    return h2->recent != NULL && h2->recent_id == id ? h2->recent : stream_of(h2->ng, id);
+}
+
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct weft__h2 *h2 = arg;
-    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    bool fresh = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    struct weft__h2_stream *st = fresh ? NULL : stream_of(ng, frame->hd.stream_id);
     if (st != NULL) {
         st->in_trailers = st->head_done;
         return 0;
@@ -274,10 +303,9 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
                      void *arg)
 {
     struct weft__h2 *h2 = arg;
-    struct weft__h2_stream *st = h2->recent; /* mostly the fields come right behind */
+    struct weft__h2_stream *st = recent_or(h2, frame->hd.stream_id);
+    (void)ng;
     (void)flags;
-    if (st == NULL || h2->recent_id != frame->hd.stream_id)
-        st = stream_of(ng, frame->hd.stream_id);
     if (st == NULL)
         return 0;
     int err = weft__h2_fields_add(st->in_trailers ? &st->trailers : &st->head, h2->options.head_max,
@@ -330,7 +358,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
         h2->ping_acked = true;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
-    struct weft__h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    struct weft__h2_stream *st = recent_or(h2, frame->hd.stream_id);
+    (void)ng;
     if (st == NULL)
         return 0;
     st->end_in = st->end_in || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;

@@ -143,8 +143,9 @@ void weft__h2_close(struct weft__h2 **h2);
  */
 int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(void *arg),
                   void *arg, bool keep, weft_deadline d);
-/* Takes over from nghttp2 what it has to send, for the next flush. Does not wait. */
-int weft__h2_collect(struct weft__h2 *h2);
+/* Takes over from nghttp2 what it has to send, for the next flush, at least until that stream's
+ * piece is there. Does not wait. */
+int weft__h2_collect(struct weft__h2 *h2, const struct weft__h2_stream *st);
 /* Sends what nghttp2 has to send. Another flow may be doing so; then it does it. */
 int weft__h2_flush(struct weft__h2 *h2, weft_deadline d);
 /* Says that no new streams are taken, last_id the last that is served; -1: those so far. */

@@ -63,18 +63,25 @@ static void set_pseudo(struct weft__h2_exchange *e, const struct weft__http1_fie
 {
     struct weft__http1_head *h = &e->x.q.head;
     const char *base = e->x.q.base;
-    struct weft__slice name = weft__http_slice(base, f->name);
-    if (weft__slice_is(name, ":method")) {
+    switch (base[f->name.at + 1]) { /* nghttp2 lets these pass, and no others */
+    case 'm':
         h->method_name = f->value;
         h->method = weft__http_method_of(weft__http_slice(base, f->value));
-    } else if (weft__slice_is(name, ":path")) {
-        h->target = f->value;
-    } else if (weft__slice_is(name, ":scheme")) {
+        break;
+    case 's':
         h->scheme = f->value;
-    } else if (weft__slice_is(name, ":authority")) {
+        break;
+    case 'a':
         h->authority = f->value;
-    } else if (weft__slice_is(name, ":protocol")) {
-        e->x.protocol = weft__http_slice(base, f->value);
+        break;
+    case 'p':
+        if (f->name.len == sizeof ":path" - 1)
+            h->target = f->value;
+        else
+            e->x.protocol = weft__http_slice(base, f->value);
+        break;
+    default:
+        break;
     }
 }
 

@@ -16,6 +16,7 @@
 #include "http/site.h"
 #include "net/stream.h"
 #include "wire/http_field.h"
+#include "wire/http_name.h"
 
 #define FD_PIECE 16384u
 #define DROP_MAX 65536u /* of a body that no handler wanted */
@@ -242,33 +243,37 @@ static nghttp2_nv known(const char *name, size_t name_len, const char *value, si
 }
 
 /* Fields of a connection do not exist here (RFC 9113 section 8.2.2). */
-static bool is_of_connection(struct weft__slice name)
-{
-    return weft__slice_is_nocase(name, "connection") || weft__slice_is_nocase(name, "keep-alive") ||
-           weft__slice_is_nocase(name, "transfer-encoding") ||
-           weft__slice_is_nocase(name, "upgrade") ||
-           weft__slice_is_nocase(name, "proxy-connection");
-}
+#define OF_CONNECTION                                                                              \
+    (UINT64_C(1) << WEFT__HN_CONNECTION | UINT64_C(1) << WEFT__HN_KEEP_ALIVE |                     \
+     UINT64_C(1) << WEFT__HN_TRANSFER_ENCODING | UINT64_C(1) << WEFT__HN_UPGRADE |                 \
+     UINT64_C(1) << WEFT__HN_PROXY_CONNECTION)
 
-/* nghttp2 has them in lower case when it copies them. */
+/* A known name is in lower case already; nghttp2 makes it so of others when it copies them. */
 static void put_fields(const struct weft_http_field *f, size_t n, nghttp2_nv *nv, size_t *count)
 {
     for (size_t i = 0; i < n; i++) {
-        if (is_of_connection(weft__slice_of(f[i].name, f[i].name_len)))
+        enum weft__http_name id = weft__http_name_find(f[i].name, f[i].name_len);
+        if ((OF_CONNECTION >> id & 1) != 0)
             continue;
-        nv[(*count)++] = pair(f[i].name, f[i].name_len, f[i].value, f[i].value_len);
+        nv[(*count)++] =
+            id == WEFT__HN_OTHER
+                ? pair(f[i].name, f[i].name_len, f[i].value, f[i].value_len)
+                : known(weft__http_names[id].lower, f[i].name_len, f[i].value, f[i].value_len);
     }
 }
 
-/* The values of "Server: x\r\nDate: y\r\n", as HTTP/1 says it. */
+/* The values of "Server: x\r\nDate: y\r\n", as HTTP/1 says it. A worker's text outlives its
+ * connections, and is one date or the next whenever it is looked at. */
 static void stamp_fields(struct weft__http_exchange *x, char *buf, nghttp2_nv *nv, size_t *count)
 {
     const struct weft__http_conf *conf = x->site->conf;
-    size_t len, server = conf->server_field_len;
+    size_t len, server = conf->server_field_len, first = *count;
     const char *text = weft__http_stamp(x->site, x->stream->loop, buf, &len);
     if (server > 0)
         nv[(*count)++] = known("server", 6, text + 8, server - 10);
     nv[(*count)++] = known("date", 4, text + server + 6, len - server - 8);
+    for (size_t i = first; i < *count && text == x->site->stamp + WEFT__HTTP_OK_LEN; i++)
+        nv[i].flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE;
 }
 
 static int head_of(struct weft__h2_exchange *e, int status, bool stamp, int64_t length,

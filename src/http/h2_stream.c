@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "http/h2.h"
 #include "http/h2_pool.h"
+#include "wire/http_name.h"
 
 #define TEXT_FIRST 512u
 #define FIELDS_FIRST 16u
@@ -31,11 +32,24 @@ static int grow(void **at, uint32_t *cap, uint32_t want, uint32_t first, size_t 
     return 0;
 }
 
-int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *name,
-                        size_t name_len, const uint8_t *value, size_t value_len)
+/* For one field more, and text up to that length. */
+static __attribute__((noinline)) int more_room(struct weft__h2_fields *f, uint32_t want)
 {
     void *text = f->text, *at = f->at;
     int err = 0;
+    if (want > f->cap)
+        err = grow(&text, &f->cap, want, TEXT_FIRST, 1);
+    f->text = text;
+    if (err == 0 && f->n == f->n_cap)
+        err = grow(&at, &f->n_cap, f->n + 1, FIELDS_FIRST, sizeof *f->at);
+    f->at = at;
+    return err;
+}
+
+int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *name,
+                        size_t name_len, const uint8_t *value, size_t value_len)
+{
+    int err;
     /* RFC 9113 section 6.5.2: a field counts 32 bytes more than its text. */
     if (f->too_large || f->n >= WEFT__H2_FIELDS_MAX ||
         f->len - 2 * f->n + name_len + value_len + (f->n + 1) * UINT32_C(32) > max) {
@@ -43,18 +57,14 @@ int weft__h2_fields_add(struct weft__h2_fields *f, uint32_t max, const uint8_t *
         return 0;
     }
     uint32_t want = f->len + (uint32_t)(name_len + value_len) + 2;
-    if (want > f->cap)
-        err = grow(&text, &f->cap, want, TEXT_FIRST, 1);
-    f->text = text;
-    if (err == 0 && f->n == f->n_cap)
-        err = grow(&at, &f->n_cap, f->n + 1, FIELDS_FIRST, sizeof *f->at);
-    f->at = at;
-    if (err < 0)
+    if (WEFT__UNLIKELY(want > f->cap || f->n == f->n_cap) && (err = more_room(f, want)) < 0)
         return err;
     struct weft__http1_field *to = &f->at[f->n++];
     to->name = (struct weft__http_span){f->len, (uint32_t)name_len};
     to->value = (struct weft__http_span){f->len + (uint32_t)name_len + 1, (uint32_t)value_len};
-    to->id = weft__http_name_of(weft__slice_of(name, name_len));
+    /* nghttp2 has looked at its characters, so it is looked up in the short way. */
+    to->id = name_len > 0 && name[0] == ':' ? WEFT__HN_OTHER
+                                            : weft__http_name_find((const char *)name, name_len);
     char *end = f->text + f->len;
     memcpy(end, name, name_len);
     end[name_len] = '\0';
@@ -342,7 +352,7 @@ int weft__h2_queue(struct weft__h2_stream *st, const void *data, size_t len, boo
     st->queued = true;
     err = offer(st, data, len, end);
     if (err == 0 && weft__buffer_len(&st->held) == 0)
-        err = weft__h2_collect(h2);
+        err = weft__h2_collect(h2, st);
     if (err == 0 && st->out_left > 0 && !st->closed) {
         err = weft__buffer_append(&st->held, st->out, st->out_left);
         h2->held += err == 0 ? st->out_left : 0;
@@ -436,6 +446,7 @@ int weft__h2_set_trailers(struct weft__h2_stream *st, const nghttp2_nv *nv, size
     uint8_t *at = (uint8_t *)(copy + n);
     for (size_t i = 0; i < n; i++) {
         copy[i] = nv[i];
+        copy[i].flags = NGHTTP2_NV_FLAG_NONE;
         copy[i].name = memcpy(at, nv[i].name, nv[i].namelen);
         at += nv[i].namelen;
         copy[i].value = memcpy(at, nv[i].value, nv[i].valuelen);

@@ -27,7 +27,8 @@ struct weft__http_file {
     const char *coding; /* it is compressed already: "br", "gzip"; NULL: it is as it is */
     const char *cache_control;
     const struct weft__http_told *told; /* NULL: to be made */
-    const char *data;                   /* all of it; NULL: to be read */
+    const char *data; /* all of it, which lasts, as does `told`, as long as the exchange; NULL: to
+                       * be read */
 };
 
 void weft__http_tell(struct weft__http_told *ret, const struct stat *st, const char *name,
