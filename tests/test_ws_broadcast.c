@@ -191,9 +191,9 @@ static void limits_of(bool callbacks)
 {
     struct fan f;
     struct weft_ws_encoded *e = encode(LONGEST, 1);
-    size_t max = callbacks ? (size_t)16 * 65536 : 65536;
     int err = 0;
     fan_open(&f, callbacks);
+    size_t max = callbacks ? weft_ws_factory_of(f.factory)->write_max : 65536;
     for (int i = 0; err == 0; i++) {
         CHECK(i < 1000);
         err = weft_ws_send_encoded(f.from[0], e, WEFT_NOW);

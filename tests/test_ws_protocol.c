@@ -4,6 +4,7 @@
  */
 #include "ws_kit.h"
 
+#include <weft/random.h>
 #include <weft/server.h>
 
 #include "base/alloc.h"
@@ -187,6 +188,33 @@ static int echoes(void *arg)
         CHECK_EQ(h.room.last_error, 0);
         CHECK_EQ(h.room.last_code, 1001);
         house_close(&h);
+    }
+    return 0;
+}
+
+/* A message as long as may be, of bytes that do not compress, and what came with it: all of that is
+ * sent back, with no more said to the factory than message_max. */
+static int longest(void *arg)
+{
+    static const struct weft_ws_options larger = {
+        .message_max = 3 << 20, .deflate = true, .deflate_memory = 1, .ping_ms = -1};
+    static const struct weft_ws_options *const options[] = {NULL, &deflating, &larger};
+    (void)arg;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(options); i++) {
+        size_t len = options[i] == &larger ? 3 << 20 : WEFT__WS_MESSAGE_MAX;
+        char *text = malloc(len);
+        struct house h;
+        CHECK(text != NULL);
+        weft_random(text, len);
+        house_open(&h, options[i]);
+        struct weft_ws *ws = visit(&h, options[i]);
+        CHECK_EQ(weft_ws_write(ws, WEFT_WS_BINARY, text, len, WS_SOON), 0);
+        say(ws, "and more");
+        expect(ws, text, len);
+        expect(ws, "and more", 8);
+        CHECK_EQ(weft_ws_close(&ws, 0, NULL, WS_SOON), 0);
+        house_close(&h);
+        free(text);
     }
     return 0;
 }
@@ -514,7 +542,8 @@ static int clients(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(echoes), IN_TASK(rooms),         IN_TASK(ends),   IN_TASK(handshakes), IN_TASK(slowly),
-    IN_TASK(silent), IN_TASK(back_pressure), IN_TASK(memory), IN_TASK(attaches),   IN_TASK(clients),
+    IN_TASK(longest),    IN_TASK(echoes),   IN_TASK(rooms),   IN_TASK(ends),
+    IN_TASK(handshakes), IN_TASK(slowly),   IN_TASK(silent),  IN_TASK(back_pressure),
+    IN_TASK(memory),     IN_TASK(attaches), IN_TASK(clients),
 };
 KIT_MAIN(cases)

@@ -246,7 +246,8 @@ struct weft_ws_factory;
  *     err = weft_serve_protocol(g, endpoint, NULL, weft_ws_factory_of(f));
  *
  * p: borrowed for the factory's life; o: copied, may be NULL; arg: borrowed, what `made` gets.
- * write_mark, write_max as in weft_factory, 0 for its defaults.
+ * write_mark, write_max as in weft_factory, 0 for its defaults; write_max is then at least what a
+ * message of message_max takes.
  * Returns 0, -EINVAL, -ENOMEM. Does not wait.
  */
 WEFT_API WEFT_MUST_CHECK int weft_ws_factory_open(struct weft_ws_factory **ret,

@@ -18,6 +18,8 @@ struct weft__factory_ref {
     /* Instead of `lost`, when a connection ends before it was made. May be NULL. */
     void (*unmade)(struct weft__factory_ref *ref, int error);
 };
+/* The maximum of its connections' write queues, defaults filled in. */
+size_t weft__factory_write_max(const struct weft_factory *f);
 int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f);
 void weft__factory_unref(struct weft__factory_ref *ref);
 

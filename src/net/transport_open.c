@@ -17,6 +17,14 @@
 #define WRITE_MARK_DEFAULT 65536u
 #define WRITE_MAX_FACTOR 16u
 
+size_t weft__factory_write_max(const struct weft_factory *f)
+{
+    size_t mark = f->write_mark > 0 ? f->write_mark : WRITE_MARK_DEFAULT, max = f->write_max;
+    if (max == 0 && __builtin_mul_overflow(mark, (size_t)WRITE_MAX_FACTOR, &max))
+        max = SIZE_MAX;
+    return weft__max_size(max, mark);
+}
+
 int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_factory *f)
 {
     if (f->protocol == NULL || f->protocol->data == NULL)
@@ -25,12 +33,8 @@ int weft__factory_ref_new(struct weft__factory_ref **ret, const struct weft_fact
     if (ref == NULL)
         return -ENOMEM;
     *ref = (struct weft__factory_ref){.factory = *f, .refs = 1};
-    size_t mark = f->write_mark > 0 ? f->write_mark : WRITE_MARK_DEFAULT;
-    size_t max = f->write_max;
-    if (max == 0 && __builtin_mul_overflow(mark, (size_t)WRITE_MAX_FACTOR, &max))
-        max = SIZE_MAX;
-    ref->factory.write_mark = mark;
-    ref->factory.write_max = weft__max_size(max, mark);
+    ref->factory.write_mark = f->write_mark > 0 ? f->write_mark : WRITE_MARK_DEFAULT;
+    ref->factory.write_max = weft__factory_write_max(f);
     *ret = ref;
     return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "net/transport.h"
 #include "ws/ws.h"
 
 #define CONNECT_MS 10000
@@ -38,6 +39,14 @@ static bool copy_text(const char **to, const char *from)
 {
     *to = from != NULL ? weft__strdup(from) : NULL;
     return from == NULL || *to != NULL;
+}
+
+/* The longest message fits into an empty queue: with its head, with what deflating adds to bytes
+ * that it cannot make fewer, and with answers to what has come in one piece with its end. */
+static size_t longest(const struct weft_ws_options *o)
+{
+    size_t max = o->message_max > 0 ? o->message_max : WEFT__WS_MESSAGE_MAX;
+    return max + max / 16 + 2 * WEFT__RBUF_SIZE;
 }
 
 int weft_ws_factory_open(struct weft_ws_factory **ret, const struct weft_ws_protocol *p,
@@ -66,6 +75,9 @@ int weft_ws_factory_open(struct weft_ws_factory **ret, const struct weft_ws_prot
                                          .arg = f,
                                          .write_mark = write_mark,
                                          .write_max = write_max};
+    if (write_max == 0)
+        f->transport.write_max =
+            weft__max_size(weft__factory_write_max(&f->transport), longest(&f->options));
     if (!copied) {
         weft__ws_factory_unref(f);
         return -ENOMEM;
