@@ -12,9 +12,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <zlib.h>
 
 static char dir[64];
@@ -111,12 +109,6 @@ static const struct row rows[] = {
     {HTTP_KIT_GET("/f/pre.js"), 200, "\r\n\r\nplain", "Vary: Accept-Encoding"},
 };
 
-/* An emulator does not know this call. */
-static bool lacks_openat2(void)
-{
-    return syscall(SYS_openat2, -1, NULL, NULL, 0) < 0 && errno == ENOSYS;
-}
-
 static bool forbid_openat2(void)
 {
     struct sock_filter code[] = {
@@ -138,7 +130,7 @@ static int no_openat2(void *arg)
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        if (!lacks_openat2() && !forbid_openat2())
+        if (!http_kit_lacks_openat2() && !forbid_openat2())
             _exit(0); /* no filters here */
         struct weft_http_app *app = http_kit_app();
         int err = weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = "/"});
@@ -542,13 +534,13 @@ static int bodies(void *arg)
 }
 
 /* Files first. */
-enum { FILE_CASES = 4 };
+enum { FILE_CASES = 5 };
 static const struct kit_case cases[] = {
     IN_TASK(files),       IN_TASK(kept_files), IN_TASK(changed_files), IN_TASK(cold_files),
     IN_TASK(leased_file), IN_TASK(no_openat2), IN_TASK(compression),   IN_TASK(bodies)};
 
 int main(void)
 {
-    size_t first = lacks_openat2() ? FILE_CASES : 0;
+    size_t first = http_kit_lacks_openat2() ? FILE_CASES : 0;
     return kit_main(cases + first, WEFT__ARRAY_LEN(cases) - first);
 }

@@ -94,16 +94,26 @@ static int floor_of_openssl(const int fds[CONNS][2], size_t *each)
 
 static size_t cost; /* of the server under way */
 
+static bool ending; /* no connection is lost before */
+
 static int echo_all(struct weft_stream *t, const void *data, size_t len, void *conn)
 {
     (void)conn;
     return weft_transport_write(t, data, len);
 }
 
+static void only_at_the_end(struct weft_stream *t, int error, void *conn)
+{
+    (void)t;
+    (void)conn;
+    (void)error;
+    CHECK(ending);
+}
+
 /* Connections one after the other, each until it has echoed all. */
 static int in_callbacks(void *arg)
 {
-    static const struct weft_protocol p = {.data = echo_all};
+    static const struct weft_protocol p = {.data = echo_all, .lost = only_at_the_end};
     const int(*fds)[2] = arg;
     struct weft_tls *tls = context();
     struct weft_group *g = kit_group();
@@ -124,6 +134,7 @@ static int in_callbacks(void *arg)
     }
     cost = (in_use() - before) / (CONNS - WARM);
     weft__factory_unref(ref);
+    ending = true;
     weft_group_cancel(g);
     CHECK_EQ(weft_group_close(&g), 0);
     weft_tls_close(&tls);

@@ -57,6 +57,11 @@ int torture_run(const char *driver, weft_fn body, void *arg)
     return torture_first(err, result);
 }
 
+int64_t torture_soon_ms(void)
+{
+    return now.kind == KIND_NONE ? HANG_SECONDS * 500 : KIT_SLOW ? 2000 : 400;
+}
+
 /* --- When it goes wrong ----------------------------------------------------------------------- */
 
 static void say_where(int sig)

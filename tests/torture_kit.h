@@ -29,8 +29,10 @@ struct torture_scene {
 int torture_main(const struct torture_scene *on_loops, size_t n_loops,
                  const struct torture_scene *on_threads, size_t n_threads, double seconds);
 
-/* Bounds a wait whose other side may have been made to fail. */
-#define TORTURE_SOON weft_after_ms(KIT_SLOW ? 2000 : 400)
+/* Bounds a wait whose other side may have been made to fail; ample in a run that nothing fails in.
+ */
+#define TORTURE_SOON weft_after_ms(torture_soon_ms())
+int64_t torture_soon_ms(void);
 
 /* Keeps the first error: err = first(err, f(...)). */
 static inline int torture_first(int err, ssize_t next)
