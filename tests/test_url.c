@@ -292,12 +292,17 @@ static void test_refused(void **state)
         "x://:80/",
         "x://[::g]/",
     };
-    char longest[1 << 17];
-    struct weft_url *u = NULL;
     (void)state;
     for (size_t i = 0; i < WEFT__ARRAY_LEN(bad); i++)
         refuses(bad[i]);
-    /* the length of a label, of a name, of all */
+}
+
+/* Of a label, of a name, of all. */
+static void test_lengths(void **state)
+{
+    char longest[1 << 17];
+    struct weft_url *u = NULL;
+    (void)state;
     memset(longest, 'a', sizeof(longest));
     memcpy(longest, "http://", 7);
     longest[7 + 63] = '\0';
@@ -537,10 +542,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts),   cmocka_unit_test(test_normal),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_resolve_rfc),
-        cmocka_unit_test(test_resolve), cmocka_unit_test(test_origin),
-        cmocka_unit_test(test_print),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_parts),       cmocka_unit_test(test_normal),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_resolve_rfc), cmocka_unit_test(test_resolve),
+        cmocka_unit_test(test_origin),      cmocka_unit_test(test_print),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
