@@ -16,6 +16,7 @@ struct ends {
     size_t requests, answered;
     size_t body_len; /* of each reply */
     bool slow;       /* the server answers nothing */
+    size_t interims; /* 1xx before each reply */
 };
 
 struct request {
@@ -57,6 +58,9 @@ static int answer(void *arg)
         weft__h2_consume(q->st, (size_t)n);
     }
     int err = (int)n;
+    const nghttp2_nv hint = nv(":status", "103");
+    for (size_t i = 0; i < e->interims && err == 0; i++)
+        err = weft__h2_interim(q->st, &hint, 1);
     (void)snprintf(text, sizeof text, "%zu", got);
     const nghttp2_nv head[] = {nv(":status", "200"), nv("x-got", text)};
     if (err == 0)
@@ -293,6 +297,24 @@ static int reset_by_server(void *arg)
     return 0;
 }
 
+/* Hints are passed over; one who gives nothing else is left. */
+static int many_interims(void *arg)
+{
+    struct ends e;
+    (void)arg;
+    open_ends(&e, NULL);
+    e.interims = WEFT__H2_INTERIM_MAX;
+    exchange(&e, 0);
+    e.interims++;
+    struct weft__h2_stream *st = ask(&e, false);
+    CHECK_EQ(weft__h2_head(st, weft_after_s(30)), WEFT_EPROTOCOL);
+    weft__h2_let_go(st);
+    e.interims = 0;
+    exchange(&e, 0);
+    close_ends(&e);
+    return 0;
+}
+
 /* The peer hangs up: whoever waits is told. */
 static int peer_is_gone(void *arg)
 {
@@ -467,10 +489,10 @@ static int late_among_noise(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(exchanges),        IN_TASK(large),      IN_TASK(many),
-    IN_TASK(readers_change),   IN_TASK(unread),     IN_TASK(reset_by_server),
-    IN_TASK(peer_is_gone),     IN_TASK(goaway),     IN_TASK(garbage),
-    IN_TASK(rapid_reset),      IN_TASK(ping_flood), IN_TASK(nothing_behind_the_end),
-    IN_TASK(late_among_noise),
+    IN_TASK(exchanges),        IN_TASK(large),         IN_TASK(many),
+    IN_TASK(readers_change),   IN_TASK(unread),        IN_TASK(reset_by_server),
+    IN_TASK(peer_is_gone),     IN_TASK(goaway),        IN_TASK(garbage),
+    IN_TASK(rapid_reset),      IN_TASK(ping_flood),    IN_TASK(nothing_behind_the_end),
+    IN_TASK(late_among_noise), IN_TASK(many_interims),
 };
 KIT_MAIN(cases)

@@ -331,6 +331,9 @@ static void head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
     if (class == '1') {
         st->head.n = 0;
         st->head.len = 0;
+        st->head.too_large = false;
+        if (++st->interims > WEFT__H2_INTERIM_MAX)
+            weft__h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM);
         return;
     }
     st->head_done = true;

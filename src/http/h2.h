@@ -32,6 +32,7 @@
 #define WEFT__H2_FIELDS_MAX 128u
 #define WEFT__H2_HEAD_MAX 65536u      /* bytes of names and values of a head, and of trailers */
 #define WEFT__H2_SEND_HEAD_MAX 65536u /* the same of ours, of the sender's estimate */
+#define WEFT__H2_INTERIM_MAX 16u      /* before a reply */
 #define WEFT__H2_PAST_MAX 8u          /* spans of streams that are over, which are remembered */
 #define WEFT__H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define WEFT__H2_PREFACE_LEN 24u
@@ -71,7 +72,7 @@ struct weft__h2_stream {
     int32_t id;
     struct weft__list waits;
     struct weft__h2_fields head, trailers;
-    struct weft__h2_fields interim; /* clients: a 1xx head under way; dropped */
+    uint32_t interims; /* clients: 1xx heads so far, which are dropped */
     bool head_done;
     bool unwanted; /* clients: the reply says that no more of the body is wanted */
     bool in_trailers;

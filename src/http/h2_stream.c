@@ -136,7 +136,6 @@ void weft__h2_stream_free(struct weft__h2_stream *st)
     h2->recent = NULL;
     h2->held -= weft__buffer_len(&st->held);
     weft__h2_fields_fini(&st->trailers);
-    weft__h2_fields_fini(&st->interim);
     weft__buffer_fini(&st->in);
     weft__buffer_fini(&st->held);
     free_trailers(st);
@@ -463,6 +462,8 @@ static int reset_error(const struct weft__h2_stream *st)
 {
     if (st->h2->error < 0)
         return st->h2->error;
+    if (st->interims > WEFT__H2_INTERIM_MAX)
+        return weft__fail(WEFT_EPROTOCOL, "more than %u interim replies", WEFT__H2_INTERIM_MAX);
     return weft__fail(WEFT_EEOF, "the peer reset the stream: %s", nghttp2_http2_strerror(st->code));
 }
 
