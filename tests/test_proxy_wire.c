@@ -16,6 +16,9 @@
 
 #include <weft/error.h>
 
+#include "base/alloc.h"
+#include "base/base.h"
+#include "net/server.h"
 #include "wire/proxy.h"
 #include "wire/proxy_protocol.h"
 
@@ -134,6 +137,12 @@ static void http(void **state)
     assert_int_equal(SAME(&p, "HTTP/1.1 502 x\r\nA: b\r\n\r\n").res, -ECONNREFUSED);
     assert_int_equal(SAME(&p, "HTTP/1.1 504 x\r\n\r\n").res, -ETIMEDOUT);
     assert_int_equal(SAME(&p, "HTTP/1.1 302 x\r\n\r\n").res, WEFT_EPROTOCOL);
+    o = SAME(&p, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nA: b\r\n\r\n"
+                 "HTTP/1.1 200 OK\r\n\r\nbehind");
+    assert_int_equal(o.res, 1);
+    assert_int_equal(o.used, 25 + 28 + 19);
+    assert_int_equal(SAME(&p, "HTTP/1.1 101 x\r\n\r\n").res, WEFT_EPROTOCOL);
+    assert_int_equal(SAME(&p, "HTTP/1.1 2000 x\r\n\r\n").res, WEFT_EPROTOCOL);
     assert_int_equal(SAME(&p, "SSH-2.0-x\r\n\r\n").res, WEFT_EPROTOCOL);
     assert_int_equal(SAME(&p, "\r\n").res, WEFT_EPROTOCOL);
     assert_int_equal(SAME(&p, "HTTP/1.1 200 OK\r\nA: b\r\n").res, 0);
@@ -204,6 +213,13 @@ static void headers(void **state)
     PARSES(V2 "\x21\x11\0\x0f\1\2\3\4\5\6\7\x08\0\x50\1\0\4\0\0x", 31, "1.2.3.4:80", "5.6.7.8:256");
     PARSES(V2 "\x20\x11\0\x0c\1\2\3\4\5\6\7\x08\0\x50\1\0", 28, "none", "none");
     PARSES(V2 "\x21\0\0\0", 16, "none", "none");
+    /* Assigned, and of no use to TCP: unknown. Not assigned: no header, but for who says LOCAL. */
+    PARSES(V2 "\x21\x12\0\x0c\1\2\3\4\5\6\7\x08\0\x50\1\0", 28, "none", "none");
+    PARSES(V2 "\x21\x32\0\2xx", 18, "none", "none");
+    PARSES(V2 "\x21\x01\0\0", 16, "none", "none");
+    PARSES(V2 "\x21\x41\0\0", WEFT_EPROTOCOL, NULL, NULL);
+    PARSES(V2 "\x21\x13\0\0", WEFT_EPROTOCOL, NULL, NULL);
+    PARSES(V2 "\x20\xff\0\0", 16, "none", "none");
     PARSES(V2 "\x21\x11\0\4\1\2\3\4", WEFT_EPROTOCOL, NULL, NULL);
     PARSES(V2 "\x22\x11\0\0", WEFT_EPROTOCOL, NULL, NULL);
     PARSES(V2 "\x21\x11\xff\xff", WEFT_EPROTOCOL, NULL, NULL);
@@ -230,12 +246,49 @@ static void written_is_read(void **state)
     }
 }
 
+/* --- Who is believed -------------------------------------------------------------------------- */
+
+static void trusted(void **state)
+{
+    static const struct {
+        const char *from, *peer;
+        bool is;
+    } cases[] = {
+        {"10.0.0.0/8", "10.9.9.9", true},
+        {"10.0.0.0/8", "11.0.0.1", false},
+        {"10.0.0.0/8", "::ffff:10.9.9.9", true},
+        {"10.0.0.0/9", "10.128.0.1", false},
+        {"::ffff:10.0.0.0/104", "10.9.9.9", true},
+        {"::ffff:10.0.0.0/104", "::ffff:10.9.9.9", true},
+        {"::ffff:10.0.0.0/104", "11.0.0.1", false},
+        {"::ffff:10.0.0.1", "10.0.0.1", true},
+        {"::ffff:10.0.0.1", "10.0.0.2", false},
+        {"fd00::/9", "fd7f::1", true},
+        {"fd00::/9", "fd80::1", false},
+        {"0.0.0.0/0", "::1", false},
+        {"::/0", "::1", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        struct weft__proxies *p = NULL;
+        struct weft_address peer;
+        assert_int_equal(weft__proxies_open(&p, cases[i].from), 0);
+        assert_int_equal(weft_address_ip(&peer, cases[i].peer, 1), 0);
+        if (weft__proxies_trust(p, &peer) != cases[i].is)
+            fail_msg("%s in %s: not %d", cases[i].peer, cases[i].from, cases[i].is);
+        weft__free(p);
+    }
+    struct weft__proxies *none = NULL;
+    assert_int_equal(weft__proxies_open(&none, "::ffff:10.0.0.0/95"), -EINVAL);
+    assert_null(none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(socks),           cmocka_unit_test(http),
         cmocka_unit_test(limits),          cmocka_unit_test(headers),
-        cmocka_unit_test(written_is_read),
+        cmocka_unit_test(written_is_read), cmocka_unit_test(trusted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,27 @@ struct weft__proxies {
     } of[PROXIES_MAX];
 };
 
+/* The bytes of an address; IPv4 within IPv6 as IPv4. */
+static size_t bytes_of(const struct weft_address *a, uint8_t b[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    if (a->sa.ss_family == AF_INET) {
+        memcpy(&in, &a->sa, sizeof in);
+        memcpy(b, &in.sin_addr, 4);
+        return 4;
+    }
+    if (a->sa.ss_family != AF_INET6)
+        return 0;
+    memcpy(&in6, &a->sa, sizeof in6);
+    memcpy(b, &in6.sin6_addr, 16);
+    if (memcmp(b, mapped, sizeof mapped) != 0)
+        return 16;
+    memmove(b, b + 12, 4);
+    return 4;
+}
+
 static int read_one(struct weft__proxies *p, const char *at, size_t len)
 {
     char text[80];
@@ -47,6 +68,12 @@ static int read_one(struct weft__proxies *p, const char *at, size_t len)
         bits = *c >= '0' && *c <= '9' ? bits * 10 + (*c - '0') : most + 1;
         if (bits > most)
             return weft__fail(-EINVAL, "proxy_from: %s/%s: 0 to %d bits", text, slash, most);
+    }
+    uint8_t bytes[16];
+    if (most == 128 && bytes_of(&a, bytes) == 4) { /* IPv4 within IPv6 */
+        if (bits < 96)
+            return weft__fail(-EINVAL, "proxy_from: %s/%d: 96 to 128 bits", text, bits);
+        bits -= 96;
     }
     p->of[p->n].address = a;
     p->of[p->n++].bits = bits;
@@ -74,27 +101,6 @@ int weft__proxies_open(struct weft__proxies **ret, const char *text)
     }
     *ret = p;
     return 0;
-}
-
-/* The bytes of an address; IPv4 within IPv6 as IPv4. */
-static size_t bytes_of(const struct weft_address *a, uint8_t b[16])
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    if (a->sa.ss_family == AF_INET) {
-        memcpy(&in, &a->sa, sizeof in);
-        memcpy(b, &in.sin_addr, 4);
-        return 4;
-    }
-    if (a->sa.ss_family != AF_INET6)
-        return 0;
-    memcpy(&in6, &a->sa, sizeof in6);
-    memcpy(b, &in6.sin6_addr, 16);
-    if (memcmp(b, mapped, sizeof mapped) != 0)
-        return 16;
-    memmove(b, b + 12, 4);
-    return 4;
 }
 
 bool weft__proxies_trust(const struct weft__proxies *p, const struct weft_address *peer)

@@ -178,13 +178,16 @@ static int http_answer(const struct weft__proxy *p)
     memcpy(line, p->in, n);
     line[n] = '\0';
     if (n < 12 || strncmp(line, "HTTP/1.", 7) != 0 || line[8] != ' ' || line[9] < '1' ||
-        line[9] > '5' || line[10] < '0' || line[10] > '9' || line[11] < '0' || line[11] > '9')
+        line[9] > '5' || line[10] < '0' || line[10] > '9' || line[11] < '0' || line[11] > '9' ||
+        (line[12] != ' ' && line[12] != '\0'))
         return weft__fail(WEFT_EPROTOCOL, "the proxy does not speak HTTP/1: %s", line);
     int code = (line[9] - '0') * 100 + (line[10] - '0') * 10 + line[11] - '0';
     int err = code == 407 || code == 403 || code == 401 ? -EACCES
               : code == 502 || code == 503              ? -ECONNREFUSED
               : code == 504                             ? -ETIMEDOUT
                                                         : WEFT_EPROTOCOL;
+    if (code / 100 == 1 && code != 101)
+        return 0; /* the answer is yet to come (RFC 9110 section 15.2) */
     return code / 100 == 2 ? 1 : weft__fail(err, "the proxy answered: %s", line + 9);
 }
 
@@ -210,8 +213,11 @@ static int http_feed(struct weft__proxy *p, const uint8_t *data, size_t len, siz
             if (p->line_len == 0)
                 return weft__fail(WEFT_EPROTOCOL, "the proxy's answer begins with an empty line");
         } else if (p->in_len == 0) {
-            p->state = DONE;
-            return http_answer(p);
+            int res = http_answer(p);
+            p->state = res != 0 ? DONE : HEAD;
+            p->line_len = 0;
+            if (res != 0)
+                return res;
         }
         p->in_len = 0;
     }

@@ -113,6 +113,9 @@ static int parse_v2(struct weft__pp *ret, const uint8_t *data, size_t len)
                           WEFT__PP_MAX);
     if (len < 16 + n)
         return 0;
+    /* what is assigned and not known here falls back to "unknown"; LOCAL ignores it all */
+    if (command == 0x21 && (family >> 4 > 3 || (family & 15) > 2))
+        return weft__fail(WEFT_EPROTOCOL, "PROXY: family and protocol 0x%02x", family);
     size_t size = family == 0x11 ? 4 : family == 0x21 ? 16 : 0;
     if (command == 0x21 && size > 0) {
         const uint8_t *at = data + 16;
