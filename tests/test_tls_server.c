@@ -189,6 +189,39 @@ static int a_handshake_that_fails(void *arg)
     return 0;
 }
 
+/* What is wrong after the handshake is told to the peer, though the handler's error resets. */
+static int alerts_go_out(void *arg)
+{
+    static const struct {
+        const char *bytes, *detail;
+        size_t len;
+    } cases[] = {
+        {"\x17\x03\x03\x00\x14twenty wrong bytes..", "(alert 20)", 25},
+        {"\x17\x03\x03\xff\xff", "(alert 22)", 5},
+        {"\x14\x03\x03\x00\x01\x01", "(alert 10)", 6},
+    };
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){0});
+        for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+            struct weft_stream *c = NULL;
+            char back[8];
+            CHECK_EQ(dial_with(&s, s.client, &c), 0);
+            CHECK_EQ(weft_write(c, "hello", 5, WEFT_NEVER), 0);
+            CHECK_EQ(weft_read_full(c, back, 5, weft_after_s(60)), 0);
+            CHECK_EQ(send(weft_stream_fd(c), cases[i].bytes, cases[i].len, MSG_NOSIGNAL),
+                     cases[i].len);
+            CHECK_EQ(weft_read(c, back, sizeof back, weft_after_s(60)), WEFT_ETLS);
+            CHECK(has(weft_error_detail(), cases[i].detail));
+            weft_abort(&c);
+        }
+        wait_idle(&s);
+        site_close(&s);
+    }
+    return 0;
+}
+
 /* --- Bounds ------------------------------------------------------------------------------------
  */
 
@@ -383,6 +416,7 @@ static int certificates_change_under_load(void *arg)
 static const struct kit_case cases[] = {
     IN_TASK(every_model),
     IN_TASK(a_handshake_that_fails),
+    IN_TASK(alerts_go_out),
     IN_TASK(queued_writes_stall),
     IN_TASK(silence_and_half_hellos_end),
     IN_TASK(no_more_at_once_than_allowed),

@@ -45,6 +45,8 @@ static ssize_t take_one(struct weft__tls_stream *t, void *buf, size_t cap)
         return 0;
     }
     t->read_error = weft__tls_fail(t, false);
+    if (t->joins) /* the alert (RFC 8446 section 6.2), before who hears of it resets */
+        weft__out_last_try(t->lower);
     if (t->s.error == 0)
         t->s.error = t->read_error;
     return t->read_error;
