@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * permessage-deflate where it is not a matter of whole messages (test_ws_conformance.c): the
- * inflater by itself, and messages that are read in pieces.
+ * inflater by itself, and messages that are read and written in pieces.
  */
 #include "ws_kit.h"
+
+#include <weft/random.h>
 
 #include "base/alloc.h"
 
@@ -110,7 +112,53 @@ static int rests_at_a_full_piece(void *arg)
     return 0;
 }
 
+/* --- A long fragment ---------------------------------------------------------------------------
+ */
+
+static int write_long(void *arg)
+{
+    struct weft_ws *ws = arg;
+    static char text[300000];
+    weft_random(text, sizeof text);
+    CHECK_EQ(weft_ws_write_part(ws, WEFT_WS_BINARY, text, sizeof text, false, WS_SOON), 0);
+    CHECK_EQ(weft_ws_write_part(ws, WEFT_WS_BINARY, text, 0, true, WS_SOON), 0);
+    CHECK_EQ(weft_ws_flush(ws, WS_SOON), 0);
+    (void)weft_ws_close(&ws, 0, NULL, WEFT_NOW);
+    return 0;
+}
+
+/* Goes out as several frames: to compress it takes no memory of its length. */
+static int long_fragment(void *arg)
+{
+    struct weft_stream *peer = NULL, *s = NULL;
+    struct weft_group *g = kit_group();
+    static unsigned char frame[80000];
+    unsigned char head[2];
+    int frames = 0;
+    (void)arg;
+    CHECK_EQ(weft_socketpair(&peer, &s), 0);
+    kit_go(g, "writes", write_long, ws_kit_open(s, true, &takeover, NULL));
+    do {
+        uint64_t len;
+        CHECK_EQ(weft_read_full(peer, head, 2, WS_SOON), 0);
+        CHECK_EQ(head[0] & 0x7f, frames == 0 ? 0x42 : 0); /* RSV1 and the opcode: the first alone */
+        size_t more = head[1] == 127 ? 8 : head[1] == 126 ? 2 : 0;
+        CHECK_EQ(weft_read_full(peer, frame, more, WS_SOON), 0);
+        len = more == 0 ? head[1] : 0;
+        for (size_t i = 0; i < more; i++)
+            len = len << 8 | frame[i];
+        CHECK(len <= sizeof frame);
+        CHECK_EQ(weft_read_full(peer, frame, (size_t)len, WS_SOON), 0);
+        frames++;
+    } while ((head[0] & 0x80) == 0);
+    CHECK(frames >= 5);
+    (void)weft_close(&peer, WS_SOON);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
+    IN_TASK(long_fragment),
     IN_TASK(final_blocks),
     IN_TASK(cut_off),
     IN_TASK(rests_at_a_full_piece),

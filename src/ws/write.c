@@ -245,15 +245,8 @@ static uint8_t own_bits(const struct weft_ws *ws)
 
 static bool compresses(const struct weft_ws *ws, size_t len)
 {
-    return ws->deflate.on && len >= ws->set.deflate_min &&
-           own_bits(ws) > WEFT__WS_BITS_MIN; /* zlib
-                                                has
-                                                no
-                                                window
-                                                of
-                                                256
-                                                bytes
-                                              */
+    /* zlib has no window of 256 bytes */
+    return ws->deflate.on && len >= ws->set.deflate_min && own_bits(ws) > WEFT__WS_BITS_MIN;
 }
 
 /* After a message: what was written must not be looked back to, or nobody may look at all. */
@@ -296,21 +289,33 @@ static int send_deflated(struct weft_ws *ws, uint8_t opcode, const void *data, s
     return err;
 }
 
+/* The same of any length, so that what is compressed of it needs no more room than a piece; *some:
+ * a part of it has gone. */
+static int send_pieces(struct weft_ws *ws, uint8_t opcode, const uint8_t *data, size_t len,
+                       bool last, bool *some, weft_deadline d)
+{
+    size_t piece = ws->callbacks ? UINT32_MAX / 2 : DEFLATE_PIECE, done = 0;
+    int err = 0;
+    *some = false;
+    do {
+        size_t n = weft__min_size(piece, len - done);
+        err = send_deflated(ws, *some ? WEFT__WS_CONTINUATION : opcode, n > 0 ? data + done : data,
+                            n, last && done + n == len, d);
+        *some = *some || err == 0;
+        done += n;
+    } while (err == 0 && done < len);
+    return err;
+}
+
 static int send_message(struct weft_ws *ws, uint8_t type, const uint8_t *data, size_t len,
                         weft_deadline d)
 {
+    bool some;
     if (!compresses(ws, len))
         return send_one(ws, type, true, false, data, len, d);
-    size_t piece = ws->callbacks ? UINT32_MAX / 2 : DEFLATE_PIECE, done = 0;
-    int err = 0;
-    while (err == 0 && done < len) {
-        size_t n = weft__min_size(piece, len - done);
-        err = send_deflated(ws, done == 0 ? type : WEFT__WS_CONTINUATION, data + done, n,
-                            done + n == len, d);
-        if (err < 0 && done > 0 && !ws->gone)
-            ws->write_error = WEFT_EPOISONED; /* a message without its end */
-        done += n;
-    }
+    int err = send_pieces(ws, type, data, len, true, &some, d);
+    if (err < 0 && some && !ws->gone)
+        ws->write_error = WEFT_EPOISONED; /* a message without its end */
     deflater_done(ws, err < 0);
     return err;
 }
@@ -424,13 +429,14 @@ static int write_part(struct weft_ws *ws, enum weft_ws_type type, const void *da
         ws->part_compressed = compresses(ws, len);
     }
     uint8_t opcode = first ? (uint8_t)type : WEFT__WS_CONTINUATION;
-    err = ws->part_compressed ? send_deflated(ws, opcode, data, len, last, d)
+    bool some = false;
+    err = ws->part_compressed ? send_pieces(ws, opcode, data, len, last, &some, d)
                               : send_one(ws, opcode, last, false, data, len, d);
     if (ws->gone)
         return WEFT_ECLOSED;
     if (err == 0)
         ws->part_text = after;
-    else if (!first && ws->part_compressed)
+    else if (ws->part_compressed && (!first || some))
         ws->write_error = WEFT_EPOISONED; /* the window has what the peer does not */
     if (last || (first && err < 0) || ws->write_error < 0) {
         deflater_done(ws, err < 0);
