@@ -83,7 +83,8 @@ int weft__flow_run(struct weft__flow *f)
 
 /* Spare handles that a loop keeps: spawning and joining in turn then allocates nothing. None under
  * a sanitizer, which is to see the use of one after its end. */
-#define HANDLES_SPARE (WEFT__ASAN || WEFT__TSAN ? 0 : 64)
+#define HANDLES_SPARE 64
+#define HANDLES_KEPT (!(WEFT__ASAN || WEFT__TSAN))
 
 struct weft_task *weft__handle_new(struct weft_loop *l)
 {
@@ -101,7 +102,7 @@ static void handle_free(struct weft_loop *l, struct weft_task *h)
 {
     if (h->detail != NULL)
         weft__free(h->detail);
-    if (l == NULL || l->handles_spare >= HANDLES_SPARE) {
+    if (!HANDLES_KEPT || l == NULL || l->handles_spare >= HANDLES_SPARE) {
         weft__free(h);
         return;
     }
