@@ -173,6 +173,7 @@ static void tls_free(struct weft_tls *tls)
         int closed = weft__call_close_file(tls->keylog_fd);
         (void)closed;
     }
+    EVP_CIPHER_free(tls->ticket_cipher);
     OPENSSL_cleanse(tls->keys, sizeof tls->keys);
     pthread_mutex_destroy(&tls->lock);
     weft__free(tls->alpn);
@@ -222,8 +223,9 @@ int weft_tls_open(struct weft_tls **ret, const struct weft_tls_options *o)
         err = parse_alpn(tls);
     if (err == 0)
         err = open_keylog(tls);
+    tls->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
     if (err == 0)
-        err = weft__tls_keys_rotate(tls);
+        err = tls->ticket_cipher != NULL ? weft__tls_keys_rotate(tls) : -ENOMEM;
     if (err == 0)
         err = weft__tls_conf_open(&tls->conf, tls);
     if (err < 0) {

@@ -70,8 +70,8 @@ static int find_key(struct weft_tls *tls, const unsigned char *name,
     return found;
 }
 
-static bool set_up_ciphers(const struct weft__tls_ticket_key *k, unsigned char *iv,
-                           EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, bool seal)
+static bool set_up_ciphers(const struct weft_tls *tls, const struct weft__tls_ticket_key *k,
+                           unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, bool seal)
 {
     char digest[] = "SHA256";
     OSSL_PARAM params[3] = {
@@ -80,7 +80,7 @@ static bool set_up_ciphers(const struct weft__tls_ticket_key *k, unsigned char *
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
         OSSL_PARAM_construct_end(),
     };
-    return EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->aes, iv, seal) == 1 &&
+    return EVP_CipherInit_ex2(cipher, tls->ticket_cipher, k->aes, iv, seal, NULL) == 1 &&
            EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
@@ -95,10 +95,10 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         return 0;
     if (seal) {
         memcpy(name, k.name, sizeof k.name);
-        if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1)
+        if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(tls->ticket_cipher)) != 1)
             found = -1;
     }
-    if (found > 0 && !set_up_ciphers(&k, iv, cipher, mac, seal))
+    if (found > 0 && !set_up_ciphers(tls, &k, iv, cipher, mac, seal))
         found = -1;
     OPENSSL_cleanse(&k, sizeof k);
     if (found < 0 || seal)

@@ -75,6 +75,7 @@ struct weft_tls {
     unsigned generation; /* counts reloads */
     /* Not changed after open. */
     struct weft_tls_options options; /* with copies of its texts */
+    EVP_CIPHER *ticket_cipher;       /* looked up once: by name for each ticket it costs more */
     uint8_t *alpn;                   /* as on the wire */
     size_t alpn_len;
     int keylog_fd;
