@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "rt/handle.h"
+#include "sys/sim/world.h"
 
 _Thread_local struct weft__flow *weft__flow_current;
 
@@ -82,7 +83,8 @@ int weft__flow_run(struct weft__flow *f)
 }
 
 /* Spare handles that a loop keeps: spawning and joining in turn then allocates nothing. None under
- * a sanitizer, which is to see the use of one after its end. */
+ * a sanitizer, which is to see the use of one after its end; and so none in a simulation, where any
+ * allocation may be refused by chance, and a seed is one run in every build. */
 #define HANDLES_SPARE 64
 #define HANDLES_KEPT (!(WEFT__ASAN || WEFT__TSAN))
 
@@ -102,7 +104,7 @@ static void handle_free(struct weft_loop *l, struct weft_task *h)
 {
     if (h->detail != NULL)
         weft__free(h->detail);
-    if (!HANDLES_KEPT || l == NULL || l->handles_spare >= HANDLES_SPARE) {
+    if (!HANDLES_KEPT || weft__sim_proc != NULL || l == NULL || l->handles_spare >= HANDLES_SPARE) {
         weft__free(h);
         return;
     }

@@ -56,7 +56,6 @@ NODE_STRICTER = {
     "HPE_INVALID_VERSION": "RFC 9110 section 2.5: 1.2 is read as 1.1",
     "HPE_INVALID_CONTENT_LENGTH": "RFC 9112 section 5: a tab may stand behind a value",
     "HPE_INVALID_URL": "RFC 3986 section 3.1: digits, '+', '-' and '.' may stand in a scheme",
-    "HPE_STRICT": "RFC 9112 section 7.1.1: extensions are ignored; Weft drops them, but for controls",
 }
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: n\r\n\r\n"
