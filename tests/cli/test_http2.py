@@ -104,7 +104,7 @@ class Clients(harness.Case):
     def test_drain(self):
         """Requests that go on while the server is told to stop are answered."""
         with Site(False) as site:
-            load = subprocess.Popen(["h2load", "-D", "2", "-c", "4", "-m", "5",
+            load = subprocess.Popen(["h2load", "-D", "60", "-c", "4", "-m", "5",
                                      f"{site.url}/small"], stdout=subprocess.PIPE,
                                     stderr=subprocess.DEVNULL) if shutil.which("h2load") else None
             if load is None:
