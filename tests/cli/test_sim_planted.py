@@ -42,11 +42,19 @@ class Planted(Case):
                    timeout=PATIENCE)
         self.assertEqual(done.returncode, 1, done.stderr)
         report = json.loads(done.stdout)
-        self.assertGreater(report["seeds"], report["failed"], "every seed finds it")
         self.assertRegex(report["first_line"], MISTAKES[name])
         self.assertIs(report["reproduced"], True)
         self.assertEqual(report["replay_line"], report["first_line"])
         self.replayed(program, report)
+
+        self.some_pass(program)
+
+    def some_pass(self, program):
+        """It is chance that finds it, and not the scenario by itself."""
+        done = run("sim", "--json", "--jobs", 2, "--seeds", 20, program, timeout=PATIENCE)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["seeds"], 20)
+        self.assertLess(report["failed"], 20, "every seed finds it")
 
     def replayed(self, program, report):
         """By hand, as the report says."""
