@@ -19,7 +19,6 @@
 #include "net/server.h"
 
 #define QUEUED_MAX 32768u /* a client that does not read is a task's to wait for */
-#define DRAIN_IDLE_MS 100
 
 /* --- The class of responses that leave in a callback ------------------------------------------ */
 
@@ -244,7 +243,7 @@ static void parked_lost(struct weft_stream *t, int error, void *user)
 static bool parked_drain(struct weft_stream *t)
 {
     uint32_t idle = weft__loop_ms(t->loop) - t->active_ms;
-    return t->out == NULL && idle >= DRAIN_IDLE_MS;
+    return t->out == NULL && idle >= WEFT__H1_DRAIN_IDLE_MS;
 }
 
 static const struct weft_protocol parked_protocol = {.data = parked_data, .lost = parked_lost};

@@ -17,8 +17,9 @@
 #include "net/stream.h"
 
 #define SPARES_MAX 256
-#define SLICE_NS INT64_C(1000000000) /* between two looks whether the server drains */
-#define DROP_MAX 65536u              /* of a body that no handler wanted */
+#define SLICE_NS INT64_C(1000000000)      /* between two looks whether the server drains */
+#define DRAIN_SLICE_NS INT64_C(100000000) /* the same, once it does */
+#define DROP_MAX 65536u                   /* of a body that no handler wanted */
 #define DROP_MS 5000
 
 /* --- Memory ----------------------------------------------------------------------------------- */
@@ -98,6 +99,7 @@ static int await_request(struct weft__h1_conn *c, struct weft_stream **sp)
     if (was_at_once(c) && weft__h1_park(c->x.site, sp, c->requests) == 0)
         return PARKED;
     weft_deadline until = after(s, o->idle_ms);
+    weft_deadline asks_until = after(s, WEFT__H1_DRAIN_IDLE_MS);
     int64_t slice = o->park_ms > 0 ? o->park_ms * 1000000 : SLICE_NS;
     for (;;) {
         weft_deadline d = weft_earlier(until, (weft_deadline){now_of(s) + slice});
@@ -106,11 +108,13 @@ static int await_request(struct weft__h1_conn *c, struct weft_stream **sp)
             return n > 0 ? READY : (int)n;
         if (s->timed_out)
             return -ETIMEDOUT;
-        if (weft_stream_draining(s) || now_of(s) >= until.ns)
+        bool draining = weft_stream_draining(s);
+        if (now_of(s) >= (draining ? weft_earlier(until, asks_until) : until).ns)
             return ENDED;
-        if (o->park_ms > 0 && slice != SLICE_NS && weft__h1_park(c->x.site, sp, c->requests) == 0)
+        if (!draining && o->park_ms > 0 && slice != SLICE_NS &&
+            weft__h1_park(c->x.site, sp, c->requests) == 0)
             return PARKED;
-        slice = SLICE_NS;
+        slice = draining ? DRAIN_SLICE_NS : SLICE_NS;
     }
 }
 

@@ -17,6 +17,10 @@
 #define WEFT__H1_FIELDS 100u /* without an allocation */
 #define WEFT__H1_FIRST_BLOCK 4096u
 
+/* In a drain: who has been idle for so long is not about to ask, and is hung up on. Long enough for
+ * a client that has to share its cores. */
+#define WEFT__H1_DRAIN_IDLE_MS 500
+
 struct weft__h1_conn {
     struct weft__http_exchange x;
     struct weft__h1_conn *next; /* in the site's spares */
