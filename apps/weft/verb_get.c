@@ -149,14 +149,15 @@ struct content_range {
     int64_t first, last, size;
 };
 
+/* -1: there is none, or one so large that it has no next. */
 static int64_t number(const char *text, const char **end)
 {
     char *behind;
     if (*text < '0' || *text > '9')
         return -1;
-    int64_t n = strtoll(text, &behind, 10);
+    int64_t n = strtoll(text, &behind, 10); /* INT64_MAX for what is larger */
     *end = behind;
-    return n;
+    return n < INT64_MAX ? n : -1;
 }
 
 static struct content_range content_range_of(const struct weft_http_reply *r)
@@ -188,7 +189,12 @@ static int open_sink(struct sink *sink, const struct weft_http_reply *r)
     bool part = weft_http_reply_status(r) == 206 && !asked_for_part();
     struct content_range range = content_range_of(r);
     sink->last = sink->size = -1;
-    if (part && (range.first != sink->from || range.last < range.first))
+    if (part && (range.first < 0 || range.last < range.first)) {
+        const char *said = weft_http_reply_field(r, "Content-Range");
+        return cli_failed(verb.name, "the server sends a part, and says of what: '%.80s'",
+                          said != NULL ? said : "");
+    }
+    if (part && range.first != sink->from)
         return cli_failed(verb.name, "asked for bytes from %lld on, and the server sends from %lld",
                           (long long)sink->from, (long long)range.first);
     if (part) {

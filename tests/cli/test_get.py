@@ -127,12 +127,17 @@ class Get(harness.Case):
                     (10, "10-19_20", 11, 1),
                     (10, "9-19_20", 11, 1),
                     (10, "10_20", 10, 1),
+                    (10, "10-9_20", 10, 1),
+                    (10, f"10-{2**63 - 1}_*", 10, 1),
+                    (10, f"10-{2**70}_{2**70}", 10, 1),
                     (0, "0-9_10", 10, 0),
                     (0, "0-9_20", 10, 1),  # nobody asked for a part
                     (0, "5-9_10", 5, 1)):
                 file.write_bytes(BODY[:there])
                 done = run("get", f"{url}/part/{said}={sent}", "--output", file, "--resume")
                 self.assertEqual(done.returncode, status, (there, said, sent, done.stderr))
+                if status != 0:
+                    self.assertRegex(done.stderr, r"\Aweft get: (the server|asked for)[^\n]+\n\Z")
                 self.assertEqual(file.read_bytes()[:there], BODY[:there])
                 self.assertLessEqual(file.stat().st_size, 20)
             done = run("get", url + "/part/5-9_10=5", "--header", "Range: bytes=5-9")
