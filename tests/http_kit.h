@@ -42,6 +42,14 @@ static inline void http_kit_route(struct weft_http_app *app, const char *pattern
     CHECK_EQ(err, 0);
 }
 
+/* The same for a handler that does not wait. */
+static inline void http_kit_at_once(struct weft_http_app *app, const char *pattern,
+                                    weft_http_handler fn)
+{
+    const struct weft_http_route_options o = {.at_once = true};
+    CHECK_EQ(weft_http_route_with(app, pattern, &o, fn, NULL), 0);
+}
+
 /* Takes app. */
 static inline void http_kit_open(struct http_kit *k, struct weft_http_app *app,
                                  const struct weft_http_options *o)

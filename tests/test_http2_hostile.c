@@ -4,10 +4,9 @@
  * often: what each of them comes to, and that one with an excuse is let be. In simulation, so that
  * a minute costs nothing. The client is bytes by hand.
  */
-#include <weft/http_server.h>
 #include <weft/sim.h>
 
-#include "rt_kit.h"
+#include "http_kit.h"
 
 #define SOON weft_after_s(600)
 #define GOAWAY 7
@@ -64,14 +63,12 @@ static int whole(struct weft_http_request *q, struct weft_http_response *r, void
 
 static int server_host(void *arg)
 {
-    static const struct weft_http_route_options at_once = {.at_once = true};
     struct place *p = arg;
-    struct weft_http_app *app = NULL;
     struct weft_group *g = kit_group();
-    CHECK_EQ(weft_http_app_open(&app), 0);
-    CHECK_EQ(weft_http_route_with(app, "GET /now", &at_once, small, NULL), 0);
-    CHECK_EQ(weft_http_route(app, "GET /small", small, NULL), 0);
-    CHECK_EQ(weft_http_route(app, "GET /large", large, NULL), 0);
+    struct weft_http_app *app = http_kit_app();
+    http_kit_at_once(app, "GET /now", small);
+    http_kit_route(app, "GET /small", small);
+    http_kit_route(app, "GET /large", large);
     CHECK_EQ(weft_http_route(app, "GET /hold", hold, p), 0);
     CHECK_EQ(weft_http_route(app, "POST /whole", whole, p), 0);
     CHECK_EQ(weft_http_serve(g, "tcp://*:80", app, &p->o), 0);
@@ -145,6 +142,11 @@ static void open_window(struct client *c, uint32_t id, uint8_t by)
     put_frame(c, 8, 0, id, body, sizeof body);
 }
 
+static uint32_t number_of(const uint8_t b[4])
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
 /*
  * Reads until that stream ends (0), is reset (RST_STREAM), or the connection is to end (GOAWAY);
  * *code: of these two. WEFT_EEOF: it has just ended.
@@ -162,14 +164,12 @@ static int await(struct client *c, uint32_t id, uint32_t *code)
         if (len > 0)
             CHECK_EQ(weft_read_full(c->s, body, len, SOON), 0);
         size_t at = h[3] == GOAWAY ? 4 : 0;
-        *code = len >= at + 4 ? (uint32_t)body[at] << 24 | (uint32_t)body[at + 1] << 16 |
-                                    (uint32_t)body[at + 2] << 8 | body[at + 3]
-                              : 0;
+        *code = len >= at + 4 ? number_of(body + at) : 0;
         if (h[3] == 1)
             c->status = body[0];
-        if (h[3] == GOAWAY || (h[3] == RST_STREAM && h[8] == id))
+        if (h[3] == GOAWAY || (h[3] == RST_STREAM && number_of(h + 5) == id))
             return h[3];
-        if (h[3] < 2 && h[8] == id && (h[4] & 1) != 0)
+        if (h[3] < 2 && number_of(h + 5) == id && (h[4] & 1) != 0)
             return 0;
     }
 }
@@ -196,17 +196,48 @@ static void play(struct place *p)
 
 /* --- Streams that are over -------------------------------------------------------------------- */
 
-static int asks_again(struct client *c)
+#define PROTOCOL_ERROR 1
+#define STREAM_CLOSED 5
+
+static void ask_well(struct client *c, uint32_t id)
 {
     uint32_t code = 0;
+    ask(c, id, "/small");
+    CHECK_EQ(await(c, id, &code), 0);
+}
+
+static void ask_in_vain(struct client *c, uint32_t id, uint32_t why)
+{
+    uint32_t code = 0;
+    ask(c, id, "/small");
+    CHECK_EQ(await(c, id, &code), GOAWAY);
+    CHECK_EQ(code, why);
+}
+
+static int asks_again(struct client *c)
+{
     begin(c, 65535);
-    ask(c, 1, "/small");
-    CHECK_EQ(await(c, 1, &code), 0);
-    ask(c, 3, "/small");
-    CHECK_EQ(await(c, 3, &code), 0);
-    ask(c, 1, "/small");
-    CHECK_EQ(await(c, 1, &code), GOAWAY);
-    CHECK_EQ(code, 5); /* STREAM_CLOSED */
+    ask_well(c, 1);
+    ask_well(c, 3);
+    ask_in_vain(c, 1, STREAM_CLOSED);
+    return 0;
+}
+
+/* The largest number, and those that it passes over. */
+static int asks_last(struct client *c)
+{
+    begin(c, 65535);
+    ask_well(c, 1);
+    ask_well(c, 0x7fffffff);
+    ask_in_vain(c, 0x7ffffffd, PROTOCOL_ERROR);
+    return 0;
+}
+
+static int asks_last_again(struct client *c)
+{
+    begin(c, 65535);
+    ask_well(c, 0x7fffffff);
+    ask_in_vain(c, 0x7fffffff, STREAM_CLOSED);
     return 0;
 }
 
@@ -214,27 +245,19 @@ static int asks_what_it_reset(struct client *c)
 {
     static const uint8_t cancel[] = {0, 0, 0, 8};
     uint8_t buf[128];
-    uint32_t code = 0;
     begin(c, 65535);
     put(c, buf, head(buf, 4, 1, 2, "/hold"));
     put_frame(c, RST_STREAM, 0, 1, cancel, sizeof cancel);
-    ask(c, 3, "/small");
-    CHECK_EQ(await(c, 3, &code), 0);
-    ask(c, 1, "/small");
-    CHECK_EQ(await(c, 1, &code), GOAWAY);
-    CHECK_EQ(code, 5);
+    ask_well(c, 3);
+    ask_in_vain(c, 1, STREAM_CLOSED);
     return 0;
 }
 
 static int asks_below(struct client *c)
 {
-    uint32_t code = 0;
     begin(c, 65535);
-    ask(c, 7, "/small");
-    CHECK_EQ(await(c, 7, &code), 0);
-    ask(c, 3, "/small");
-    CHECK_EQ(await(c, 3, &code), GOAWAY);
-    CHECK_EQ(code, 1); /* PROTOCOL_ERROR */
+    ask_well(c, 7);
+    ask_in_vain(c, 3, PROTOCOL_ERROR);
     return 0;
 }
 
@@ -266,14 +289,14 @@ static int has_excuse(struct client *c)
     put_frame(c, 1, 5, 3, "\x00\x01t\x01t", 5); /* trailers */
     weft_event_set(&c->place->go);
     CHECK_EQ(await(c, 1, &code), 0);
-    ask(c, 5, "/small");
-    CHECK_EQ(await(c, 5, &code), 0);
+    ask_well(c, 5);
     return 0;
 }
 
 static void over(const char *driver)
 {
-    int (*const clients[])(struct client *) = {asks_again, asks_what_it_reset, asks_below};
+    int (*const clients[])(struct client *) = {asks_again, asks_what_it_reset, asks_below,
+                                               asks_last, asks_last_again};
     (void)driver;
     for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
         play(&(struct place){.client = clients[i]});

@@ -3,10 +3,9 @@
  * Clients with a kept connection of HTTP/1 whose server begins to drain: who asks again soon is
  * answered, and who does not is hung up on. In simulation, so that the clock is exact.
  */
-#include <weft/http_server.h>
 #include <weft/sim.h>
 
-#include "rt_kit.h"
+#include "http_kit.h"
 
 #define SOON weft_after_s(60)
 
@@ -24,15 +23,13 @@ static int small(struct weft_http_request *q, struct weft_http_response *r, void
 
 static int server_host(void *arg)
 {
-    static const struct weft_http_route_options at_once = {.at_once = true};
     struct place *p = arg;
     struct weft_http_options o = {.park_ms = p->park_ms};
     struct weft_http_server *s = NULL;
-    struct weft_http_app *app = NULL;
+    struct weft_http_app *app = http_kit_app();
     struct weft_group *g = kit_group();
-    CHECK_EQ(weft_http_app_open(&app), 0);
-    CHECK_EQ(weft_http_route_with(app, "GET /now", &at_once, small, NULL), 0);
-    CHECK_EQ(weft_http_route(app, "GET /task", small, NULL), 0);
+    http_kit_at_once(app, "GET /now", small);
+    http_kit_route(app, "GET /task", small);
     CHECK_EQ(weft_http_server_open(&s, g, "tcp://*:80", app, &o), 0);
     CHECK_EQ(weft_event_wait(&p->go, WEFT_NEVER), 0);
     CHECK_EQ(weft_http_server_drain(s, weft_after_s(5)), 0);

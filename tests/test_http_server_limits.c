@@ -55,9 +55,7 @@ static struct weft_http_app *test_app(void)
     http_kit_route(app, "POST /echo", echo);
     http_kit_route(app, "GET /slow", slow);
     CHECK_EQ(weft_http_route(app, "GET /flood", flood, &flood_result), 0);
-    CHECK_EQ(weft_http_route_with(app, "GET /fast/:name",
-                                  &(struct weft_http_route_options){.at_once = true}, hello, NULL),
-             0);
+    http_kit_at_once(app, "GET /fast/:name", hello);
     weft_event_clear(&go);
     weft_event_clear(&arrived);
     return app;

@@ -30,7 +30,7 @@ static void add(struct weft__h2 *h2, int32_t from, int32_t to, uint32_t code)
             s->to = to;
             return;
         }
-        if (s->code == code && s->from == to + 2) {
+        if (s->code == code && s->from - 2 == to) { /* to may be the largest there is */
             s->from = from;
             return;
         }
