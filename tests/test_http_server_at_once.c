@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests of HTTP/1 that are answered without a task, whose heads are nearly the same: of one
+ * connection nothing is taken for another's, nor of one request for the next.
+ */
+#include "http_kit.h"
+
+#define HEAD(target) target " HTTP/1.1\r\nHost: a\r\n\r\n"
+
+static int hello(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    return weft_http_text(r, 200, "hello %s %s\n", weft_http_param(q, "name"),
+                          weft_http_field(q, "Host"));
+}
+
+static struct weft_http_app *test_app(void)
+{
+    struct weft_http_app *app = http_kit_app();
+    http_kit_at_once(app, "GET /:name", hello);
+    return app;
+}
+
+static void expect(struct weft_stream *s, const char *text)
+{
+    static char buf[65536];
+    (void)http_kit_read_one(s, buf, sizeof buf);
+    CHECK(http_kit_has(buf, text));
+}
+
+static int again(void *arg)
+{
+    static const char *const asked[][2] = {
+        {HEAD("GET /1"), "hello 1 a"},
+        {HEAD("GET /1"), "hello 1 a"},
+        {HEAD("GET /2"), "hello 2 a"},
+        {HEAD("GET /1"), "hello 1 a"},
+        {"GET /1 HTTP/1.1\r\nHost: b\r\n\r\n", "hello 1 b"},
+        {"GET /1 HTTP/1.1\r\nHost: b\r\nX: y\r\n\r\n", "hello 1 b"},
+        {"GET /1 HTTP/1.1\r\nHost: b\r\n\r\n", "hello 1 b"},
+    };
+    static const char piece[] = HEAD("GET /1");
+    static char buf[65536];
+    struct http_kit k;
+    (void)arg;
+    http_kit_open(&k, test_app(), NULL);
+    struct weft_stream *s = http_kit_dial(&k);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(asked); i++) {
+        http_kit_send(s, asked[i][0]);
+        expect(s, asked[i][1]);
+    }
+    /* From another connection, with others before and behind it, and in pieces. */
+    struct weft_stream *other = http_kit_dial(&k);
+    http_kit_send(other, HEAD("GET /1"));
+    expect(other, "hello 1 a");
+    http_kit_send(other, HEAD("GET /1") HEAD("GET /1") HEAD("GET /3") HEAD("GET /1"));
+    for (int i = 0; i < 4; i++)
+        expect(other, i == 2 ? "hello 3 a" : "hello 1 a");
+    for (size_t i = 0; i + 1 < sizeof piece; i++) {
+        CHECK_EQ(weft_write(other, piece + i, 1, weft_after_s(20)), 0);
+        CHECK_EQ(weft_flush(other, weft_after_s(20)), 0);
+    }
+    expect(other, "hello 1 a");
+    /* What the connection is to do is read anew, too. */
+    http_kit_send(s, HEAD("GET /1"));
+    expect(s, "hello 1 a");
+    http_kit_send(s, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    (void)http_kit_read_all(s, buf, sizeof buf);
+    CHECK(http_kit_has(buf, "hello 1 a") && http_kit_has(buf, "Connection: close"));
+    (void)weft_close(&s, WEFT_NEVER);
+    (void)weft_close(&other, WEFT_NEVER);
+    http_kit_close(&k);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(again)};
+KIT_MAIN(cases)
