@@ -223,9 +223,8 @@ int weft_tls_open(struct weft_tls **ret, const struct weft_tls_options *o)
         err = parse_alpn(tls);
     if (err == 0)
         err = open_keylog(tls);
-    tls->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
     if (err == 0)
-        err = tls->ticket_cipher != NULL ? weft__tls_keys_rotate(tls) : -ENOMEM;
+        err = weft__tls_tickets_open(tls);
     if (err == 0)
         err = weft__tls_conf_open(&tls->conf, tls);
     if (err < 0) {

@@ -43,6 +43,15 @@ int weft__tls_keys_rotate(struct weft_tls *tls)
     return err;
 }
 
+int weft__tls_tickets_open(struct weft_tls *tls)
+{
+    tls->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    if (tls->ticket_cipher != NULL)
+        return weft__tls_keys_rotate(tls);
+    weft__tls_errors_clear();
+    return weft__fail(WEFT_ETLS, "OpenSSL has no AES-256-CBC, which seals tickets");
+}
+
 int weft_tls_rotate(struct weft_tls *tls)
 {
     return weft__tls_keys_rotate(tls);

@@ -99,6 +99,7 @@ int weft__tls_load_trust(X509_STORE *store, const char *text, STACK_OF(X509_NAME
 int weft__tls_load_crls(X509_STORE *store, const char *text);
 
 /* Tickets and sessions (session.c). */
+int weft__tls_tickets_open(struct weft_tls *tls);
 int weft__tls_keys_rotate(struct weft_tls *tls);
 int weft__tls_session_setup(struct weft_tls *tls, SSL_CTX *ctx);
 void weft__tls_sessions_drop(struct weft_tls *tls);
