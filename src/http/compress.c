@@ -271,10 +271,9 @@ int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len)
     int pick = choose(x, len);
     if (pick <= PLAIN)
         return pick;
+    const char *name = pick == BROTLI ? "br" : "gzip";
     int err = coder_open(&r->coder, pick == BROTLI, len);
-    if (err == 0 && pick == BROTLI)
-        return weft__http_set_known(r, "Content-Encoding", "br", 2);
-    return err < 0 ? err : weft__http_set_known(r, "Content-Encoding", "gzip", 4);
+    return err < 0 ? err : weft__http_set_known(r, "Content-Encoding", name, strlen(name));
 }
 
 /* --- Compressing ------------------------------------------------------------------------------ */

@@ -254,7 +254,7 @@ int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(
         h2->pumping = true;
         err = pump(h2, keep, d);
         h2->pumping = false;
-        if (err == 0 && weft__flow_late(weft__flow_current, d) && !done(arg))
+        if (err == 0 && weft__flow_late(weft__flow_self(), d) && !done(arg))
             err = -ETIMEDOUT; /* also of who always finds something to read */
     }
     hand_over(h2);
