@@ -156,7 +156,8 @@ WEFT_API WEFT_MUST_CHECK int weft_http_server_open(struct weft_http_server **ret
                                                    const struct weft_http_options *o);
 WEFT_API int weft_http_server_endpoint(const struct weft_http_server *s, char *buf, size_t cap);
 /* As weft_server_drain. A response that begins from now on ends its connection (Connection: close);
- * an idle connection ends at once, one that asked just now after its next answer. */
+ * a connection that has been idle for half a second ends, one that asked since then after its next
+ * answer. */
 WEFT_API WEFT_MUST_CHECK int weft_http_server_drain(struct weft_http_server *s, weft_deadline d);
 
 struct weft_http_server_stats {

@@ -82,6 +82,8 @@ int weft__flow_run(struct weft__flow *f)
     return close_orphans(f, result);
 }
 
+/* --- Spare handles ---------------------------------------------------------------------------- */
+
 /* Spare handles that a loop keeps: spawning and joining in turn then allocates nothing. None under
  * a sanitizer, which is to see the use of one after its end; and so none in a simulation, where any
  * allocation may be refused by chance, and a seed is one run in every build. */
@@ -122,6 +124,8 @@ void weft__handle_free_spares(struct weft_loop *l)
     }
     l->handles_spare = 0;
 }
+
+/* --- The end ---------------------------------------------------------------------------------- */
 
 void weft__flow_ended(struct weft__flow *f, int result)
 {
