@@ -463,7 +463,7 @@ static bool never(void *arg)
 /* Who always finds something to read is told of his deadline, too. */
 static int late_among_noise(void *arg)
 {
-    static const char preface[] = WEFT__H2_PREFACE "\0\0\0\4\0\0\0\0\0";
+    static const char preface[] = WEFT__HTTP2_PREFACE "\0\0\0\4\0\0\0\0\0";
     struct weft__h2_options o = {.request = take};
     struct weft_stream *a = NULL, *b = NULL;
     struct weft__h2 *server = NULL;

@@ -112,7 +112,12 @@ struct weft_http_options {
     const char *name;                  /* of the Server field; NULL: "weft", "": no such field */
     const char *const *hosts; /* host names that are served, NULL at the end; others: 421. NULL: all
                                  (":port" is not looked at) */
-    /* Times, ms; negative: no limit. */
+    /* Times, ms; negative: no limit. Over HTTP/2 header_ms is that of the preface with the first
+     * SETTINGS behind it, of a head with its CONTINUATION frames, and of each other frame, from
+     * the first byte to the end; but of DATA only that of the frame's own 9 bytes: within its
+     * payload, too, body_ms counts between two pieces, whether or not a handler reads. Who is late
+     * is told by GOAWAY (ENHANCE_YOUR_CALM), and the connection ends, with what is under way on it.
+     * Between two frames idle_ms counts, and of a request that is under way its own limits. */
     int64_t header_ms;  /* from its first byte to the end of a request's head; 0: 10,000 */
     int64_t idle_ms;    /* a connection between two requests, or before the first; 0: 60,000 */
     int64_t body_ms;    /* between two pieces of a body; 0: 30,000 */

@@ -153,15 +153,13 @@ void weft__h1_head_init(struct weft__h1_conn *c)
 }
 
 /* Reads a head: 1 when there is one, 0 when the connection has ended or was refused, < 0. */
-static int read_head(struct weft__h1_conn *c, char **base)
+static int read_head(struct weft__h1_conn *c, char **base, weft_deadline until)
 {
-    const struct weft__http_conf *conf = c->x.site->conf;
     struct weft__http1_head *h = &c->x.q.head;
     const char *data;
     weft__h1_head_init(c); /* a refused one has lost it */
     c->scan = (struct weft__http1_scan){0};
-    ssize_t n = weft__h1_read_request(c->x.stream, h, &c->scan, &data,
-                                      after(c->x.stream, conf->o.header_ms));
+    ssize_t n = weft__h1_read_request(c->x.stream, h, &c->scan, &data, until);
     if (WEFT__UNLIKELY(n <= 0)) {
         if (n == WEFT_EPROTOCOL || n == WEFT_ETOOLONG)
             return refuse_head(c, h->error.status, h->error.why);
@@ -286,12 +284,11 @@ static bool may_close_at_once(const struct weft__h1_conn *c)
 }
 
 /* Before the first request: 1 when the connection speaks HTTP/2 instead. */
-static int is_http2(struct weft__h1_conn *c)
+static int is_http2(struct weft__h1_conn *c, weft_deadline until)
 {
-    const struct weft_http_options *o = &c->x.site->conf->o;
-    if (o->no_http2)
+    if (c->x.site->conf->o.no_http2)
         return 0;
-    int res = weft__h2_is_spoken(c->x.stream, after(c->x.stream, o->header_ms));
+    int res = weft__h2_is_spoken(c->x.stream, until);
     return res == -ETIMEDOUT ? 0 : res; /* read_head says so */
 }
 
@@ -308,16 +305,18 @@ int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32
         res = await_request(c, sp);
         if (res != READY)
             break;
+        int64_t since_ns = now_of(*sp);
+        weft_deadline until = after(*sp, site->conf->o.header_ms);
         if (WEFT__UNLIKELY(c->requests == 0)) {
-            res = is_http2(c);
+            res = is_http2(c, until);
             if (res < 0)
                 break;
             if (res == 1) {
                 weft__h1_conn_put(c);
-                return weft__h2_serve(site, *sp);
+                return weft__h2_serve(site, *sp, since_ns);
             }
         }
-        res = read_head(c, &base);
+        res = read_head(c, &base, until);
         bool came = res == 1;
         if (came)
             res = answer(c, base);

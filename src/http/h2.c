@@ -197,6 +197,7 @@ static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
 {
     ssize_t n = nghttp2_session_mem_recv(h2->ng, data, len);
     h2->received += len;
+    weft__h2_seen(h2, data, len);
     if (n == NGHTTP2_ERR_NOMEM)
         return -ENOMEM;
     if (n < 0)
@@ -220,7 +221,7 @@ static int pump(struct weft__h2 *h2, bool keep, weft_deadline d)
         weft__h2_break(h2, weft__fail(WEFT_EEOF, "the HTTP/2 connection has ended"));
         return 0;
     }
-    ssize_t n = weft_peek(h2->s, &data, d);
+    ssize_t n = weft__h2_next(h2, &data, d);
     if (n < 0 && cut_off(h2, (int)n))
         return (int)n;
     if (n > 0) {
@@ -467,6 +468,7 @@ int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
     h2->s = s;
     h2->server = server;
     h2->newest = -1;
+    weft__http2_frames_init(&h2->frames);
     h2->options = *o;
     h2->options.streams_max = o->streams_max > 0 ? o->streams_max : STREAMS_MAX;
     h2->options.window = o->window > 0 ? o->window : WINDOW;

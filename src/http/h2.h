@@ -28,14 +28,13 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "wire/http1.h"
+#include "wire/http2_frames.h"
 
 #define WEFT__H2_FIELDS_MAX 128u
 #define WEFT__H2_HEAD_MAX 65536u      /* bytes of names and values of a head, and of trailers */
 #define WEFT__H2_SEND_HEAD_MAX 65536u /* the same of ours, of the sender's estimate */
 #define WEFT__H2_INTERIM_MAX 16u      /* before a reply */
 #define WEFT__H2_PAST_MAX 8u          /* spans of streams that are over, which are remembered */
-#define WEFT__H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#define WEFT__H2_PREFACE_LEN 24u
 
 struct weft__h2;
 struct weft__h2_pool;
@@ -56,6 +55,8 @@ struct weft__h2_options {
     uint32_t session_window;    /* bytes; 0: 1 MiB */
     uint32_t head_max;          /* bytes; 0: WEFT__H2_HEAD_MAX */
     int64_t write_ms;           /* that a body waits for windows which do not move; 0: no limit */
+    int64_t header_ms;          /* servers: for a frame, or a head in several; 0: no limit */
+    int64_t body_ms;            /* servers: between two pieces of a DATA frame; 0: no limit */
     bool connect_protocol;      /* servers: extended CONNECT, RFC 8441 */
     struct weft__h2_pool *pool; /* borrowed, of the same thread; NULL: none */
     /* Servers: a request's head has come; the stream is the callee's. From within a pump: must not
@@ -120,8 +121,10 @@ struct weft__h2 {
     struct weft__list waits; /* of all streams, in the order in which they came */
     struct weft__buffer out; /* from nghttp2, and not in the stream below yet */
     size_t n_streams;
-    size_t held;                    /* bytes that streams hold for want of windows */
-    uint64_t received;              /* bytes ever */
+    size_t held;       /* bytes that streams hold for want of windows */
+    uint64_t received; /* bytes ever */
+    struct weft__http2_frames frames;
+    int64_t slow_ns;                /* for which the rest of what is unfinished was waited for */
     uint64_t sent;                  /* bytes of bodies that nghttp2 has taken, ever */
     struct weft__h2_stream *recent; /* that of recent_id; NULL: to be looked up */
     int32_t recent_id;
@@ -157,6 +160,11 @@ bool weft__h2_usable(const struct weft__h2 *h2);
 void weft__h2_wake(struct weft__h2_stream *st);
 /* Ends the connection for that reason; who waits is told. */
 void weft__h2_break(struct weft__h2 *h2, int error);
+
+/* The next bytes, as weft_peek; and that these came (h2_slow.c). WEFT_EPROTOCOL: the client does
+ * not finish what it has begun, and a GOAWAY that says so is with nghttp2. */
+ssize_t weft__h2_next(struct weft__h2 *h2, const void **data, weft_deadline d);
+void weft__h2_seen(struct weft__h2 *h2, const uint8_t *data, size_t len);
 
 /* The client has ended or reset that stream (h2_past.c). */
 void weft__h2_past_add(struct weft__h2 *h2, int32_t id);

@@ -51,10 +51,10 @@ int weft__h2_is_spoken(struct weft_stream *s, weft_deadline d)
     ssize_t n = weft_peek(s, &data, d);
     size_t same = 0;
     while (n > 0) {
-        same = weft__min_size((size_t)n, WEFT__H2_PREFACE_LEN);
-        if (memcmp(data, WEFT__H2_PREFACE, same) != 0)
+        same = weft__min_size((size_t)n, WEFT__HTTP2_PREFACE_LEN);
+        if (memcmp(data, WEFT__HTTP2_PREFACE, same) != 0)
             return 0;
-        if (same == WEFT__H2_PREFACE_LEN)
+        if (same == WEFT__HTTP2_PREFACE_LEN)
             return 1;
         n = weft_peek_min(s, &data, same + 1, d);
     }
@@ -256,12 +256,14 @@ static void drop_ready(struct conn *k)
         weft__h2_let_go(WEFT__CONTAINER_OF(n, struct weft__h2_stream, ready));
 }
 
-int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
+int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s, int64_t since_ns)
 {
     struct conn k = {.site = site, .s = s, .idle_ns = weft_now_ns()};
     struct weft__h2_options o = {.streams_max = (uint32_t)site->conf->o.streams_max,
                                  .head_max = (uint32_t)site->conf->o.head_max,
                                  .write_ms = site->conf->o.write_ms,
+                                 .header_ms = site->conf->o.header_ms,
+                                 .body_ms = site->conf->o.body_ms,
                                  .connect_protocol = true,
                                  .request = take_request,
                                  .arg = &k};
@@ -271,8 +273,10 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s)
         err = weft_group_open(&k.group);
     if (err == 0)
         err = weft__h2_open(&k.h2, s, true, &o);
-    if (err == 0)
+    if (err == 0) {
+        k.h2->slow_ns = k.idle_ns - since_ns;
         err = serve(&k);
+    }
     if (k.h2 != NULL && k.h2->error == 0) {
         int flushed = weft__h2_flush(k.h2, weft_after_ms(FLUSH_MS)); /* GOAWAY */
         err = err == 0 && flushed < 0 ? flushed : err;

@@ -11,10 +11,10 @@
 #include "http/site.h"
 
 /*
- * Serves a stream that speaks HTTP/2 to its end. The stream stays the caller's. Returns 0, or what
- * ended it: the stream is then to be aborted.
+ * Serves a stream that speaks HTTP/2, and whose first byte came at since_ns, to its end. The stream
+ * stays the caller's. Returns 0, or what ended it: the stream is then to be aborted.
  */
-int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s);
+int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s, int64_t since_ns);
 
 /*
  * Whether a new connection speaks HTTP/2: by ALPN, or by its first bytes (RFC 9113 section 3.3),
