@@ -6,7 +6,8 @@
  * it belongs; one time budget over everything.
  *
  * Floor 6. Invariants: a file is written from the reply's place on and nowhere else, and what is
- * there of an interrupted transfer is good for --resume; a status of 400 or more writes no file.
+ * there of an interrupted transfer is good for --resume, with the note of part.h; what was there
+ * stays until something else has come; a status of 400 or more writes no file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,24 +22,30 @@
 #include <weft/http_client.h>
 
 #include "cli.h"
+#include "part.h"
 #include "progress.h"
 
 #define HEADERS_MAX 32
 #define PIECE 65536
+#define ANEW (-2) /* beside cli_status: it is to be asked for again, from its beginning */
 
 static struct {
     const char *output, *method, *data, *data_file, *ca, *proxy;
     struct cli_list headers;
     const char *header_texts[HEADERS_MAX];
-    bool resume, verbose, head, no_redirects, insecure, http1, quiet;
+    bool resume, unchecked, verbose, head, no_redirects, insecure, http1, quiet;
     double timeout_s;
 } config = {.timeout_s = 300, .headers = {.texts = config.header_texts, .max = HEADERS_MAX}};
 
 static const struct cli_option options[] = {
     {"output", "FILE", "write to FILE instead of standard output", CLI_TEXT, &config.output, 0, 0,
      NULL},
-    {"resume", NULL, "go on with a FILE that is there in part", CLI_FLAG, &config.resume, 0, 0,
-     NULL},
+    {"resume", NULL,
+     "go on with a FILE that is there in part, if FILE.weft-resume\n"
+     "names its version and the server still has it; else anew",
+     CLI_FLAG, &config.resume, 0, 0, NULL},
+    {"resume-unchecked", NULL, "the same, and also where nothing names its version", CLI_FLAG,
+     &config.unchecked, 0, 0, NULL},
     {"verbose", NULL, "show the exchange on standard error", CLI_FLAG, &config.verbose, 0, 0, "-v"},
     {"header", "'NAME: VALUE'", "a field of the request; may be given up to 32 times", CLI_LIST,
      &config.headers, 0, 0, NULL},
@@ -129,17 +136,35 @@ static int open_data_file(struct weft_http_call *call, int *fd)
 
 struct sink {
     FILE *file;
+    bool fresh;   /* what is in it goes as soon as something comes */
     int64_t from; /* so much was there, and is kept */
     int64_t last; /* of a part: its last byte, as the server says; -1: it is no part */
     int64_t size; /* and of how many; -1: not said */
 };
 
+/* The request's field of that name, in lower case, is the user's own. */
+static bool is_given(const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < config.headers.n; i++)
+        if (strncasecmp(config.header_texts[i], name, len) == 0 &&
+            config.header_texts[i][len] == ':')
+            return true;
+    return false;
+}
+
+/* Only what is got has parts. */
+static bool gets(void)
+{
+    return !config.head && config.data == NULL && config.data_file == NULL &&
+           (config.method == NULL || strcmp(config.method, "GET") == 0);
+}
+
 /* How much of it is there already. */
 static int64_t size_there(void)
 {
     struct stat st;
-    if (!config.resume || config.output == NULL || stat(config.output, &st) < 0 ||
-        !S_ISREG(st.st_mode))
+    if (!config.resume || !gets() || stat(config.output, &st) < 0 || !S_ISREG(st.st_mode))
         return 0;
     return st.st_size;
 }
@@ -176,17 +201,9 @@ static struct content_range content_range_of(const struct weft_http_reply *r)
     return c;
 }
 
-static bool asked_for_part(void)
-{
-    for (size_t i = 0; i < config.headers.n; i++)
-        if (strncasecmp(config.header_texts[i], "range:", 6) == 0)
-            return true;
-    return false;
-}
-
 static int open_sink(struct sink *sink, const struct weft_http_reply *r)
 {
-    bool part = weft_http_reply_status(r) == 206 && !asked_for_part();
+    bool part = weft_http_reply_status(r) == 206 && !is_given("range");
     struct content_range range = content_range_of(r);
     sink->last = sink->size = -1;
     if (part && (range.first < 0 || range.last < range.first)) {
@@ -207,10 +224,28 @@ static int open_sink(struct sink *sink, const struct weft_http_reply *r)
         sink->file = stdout;
         return CLI_GO_ON;
     }
-    sink->file = fopen(config.output, sink->from > 0 ? "ab" : "wb");
+    struct stat st;
+    int on = sink->from > 0 ? O_APPEND : 0;
+    int fd = open(config.output, O_WRONLY | O_CREAT | O_CLOEXEC | on, 0666);
+    sink->fresh = fd >= 0 && on == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    sink->file = fd >= 0 ? fdopen(fd, on != 0 ? "ab" : "wb") : NULL;
     if (sink->file == NULL)
         return cli_failed(verb.name, "cannot write '%s': %s", config.output, strerror(errno));
     return CLI_GO_ON;
+}
+
+/* The first byte has come, or the end. The order is that of part.h's invariant. */
+static int make_room(struct sink *sink, struct part *part, const struct weft_http_reply *r)
+{
+    if (!sink->fresh)
+        return CLI_OK;
+    sink->fresh = false;
+    part_forget(part);
+    if (ftruncate(fileno(sink->file), 0) < 0)
+        return cli_failed(verb.name, "cannot write '%s': %s", config.output, strerror(errno));
+    if (gets() && !is_given("range"))
+        part_note(part, r);
+    return CLI_OK;
 }
 
 /* A part has to be as long as it was said to be, and to come to the end of the whole. */
@@ -227,7 +262,8 @@ static int check_part(const struct sink *sink, int64_t got)
     return CLI_OK;
 }
 
-static int copy(struct weft_http_reply *r, struct sink *sink, struct progress *bar, weft_deadline d)
+static int copy(struct weft_http_reply *r, struct sink *sink, struct part *part,
+                struct progress *bar, weft_deadline d)
 {
     static char buf[PIECE];
     int64_t got = 0;
@@ -235,6 +271,8 @@ static int copy(struct weft_http_reply *r, struct sink *sink, struct progress *b
     while ((n = weft_http_reply_read(r, buf, sizeof buf, d)) > 0) {
         int64_t room = sink->last < 0 ? n : sink->last + 1 - sink->from - got;
         size_t kept = (size_t)(room < 0 ? 0 : room < n ? room : n); /* no more than it says */
+        if (make_room(sink, part, r) != CLI_OK)
+            return CLI_FAILED;
         if (fwrite(buf, 1, kept, sink->file) != kept)
             return cli_failed(verb.name, "cannot write '%s': %s",
                               config.output != NULL ? config.output : "standard output",
@@ -242,8 +280,10 @@ static int copy(struct weft_http_reply *r, struct sink *sink, struct progress *b
         progress_add(bar, (uint64_t)n);
         got += n;
     }
-    return n < 0 ? cli_failed_code(verb.name, (int)n, "the transfer broke off")
-                 : check_part(sink, got);
+    if (n < 0)
+        return cli_failed_code(verb.name, (int)n, "the transfer broke off");
+    int res = make_room(sink, part, r);
+    return res == CLI_OK ? check_part(sink, got) : res;
 }
 
 static int close_sink(struct sink *sink)
@@ -275,7 +315,38 @@ static bool is_complete(const struct weft_http_reply *r, int64_t there)
     return weft_http_reply_status(r) == 416 && there > 0 && content_range_of(r).size == there;
 }
 
-static int take(struct weft_http_reply *r, int64_t there, weft_deadline d)
+/* What is there is not gone on with. */
+static void tell(const char *why)
+{
+    if (!config.quiet)
+        fprintf(stderr, "weft get: '%s' is fetched anew: %s\n", config.output, why);
+}
+
+/* Whether that reply to a request for the rest is of what is there. */
+static int check_version(const struct weft_http_reply *r, const struct part *part)
+{
+    int status = weft_http_reply_status(r);
+    bool named = part->validator[0] != '\0' || is_given("if-range");
+    if (status == 200)
+        tell(named ? "the server has another version, or no parts" : "the server sends all of it");
+    if (status != 206 && status != 416)
+        return CLI_GO_ON;
+    if (part_is_other(part, r)) {
+        tell("the server has another version");
+        return ANEW;
+    }
+    if (status == 206 && !named && !config.unchecked) {
+        tell("nothing names the version that is there in part");
+        return ANEW;
+    }
+    if (status == 206 && weft_http_reply_field(r, "Content-Encoding") != NULL) {
+        tell("the server sends parts of a compressed body");
+        return ANEW;
+    }
+    return CLI_GO_ON;
+}
+
+static int take(struct weft_http_reply *r, int64_t there, struct part *part, weft_deadline d)
 {
     int status = weft_http_reply_status(r);
     struct sink sink = {.from = there};
@@ -284,32 +355,46 @@ static int take(struct weft_http_reply *r, int64_t there, weft_deadline d)
         print_head(r);
         return status >= 400 ? CLI_FAILED : CLI_OK;
     }
-    if (is_complete(r, there))
+    int res = there > 0 ? check_version(r, part) : CLI_GO_ON;
+    if (res != CLI_GO_ON)
+        return res;
+    if (is_complete(r, there)) {
+        part_forget(part);
         return CLI_OK;
+    }
     if (status >= 400 && config.output != NULL)
         return cli_failed(verb.name, "%s: %d %s", weft_http_reply_url(r), status,
                           weft_http_reason(status));
-    int res = open_sink(&sink, r);
+    res = open_sink(&sink, r);
     if (res != CLI_GO_ON)
         return res;
     bool encoded = weft_http_reply_field(r, "Content-Encoding") != NULL;
     progress_open(&bar, !config.quiet && !config.verbose && config.output != NULL,
                   (uint64_t)sink.from, encoded ? -1 : weft_http_reply_length(r));
-    res = copy(r, &sink, &bar, d);
+    res = copy(r, &sink, part, &bar, d);
     progress_close(&bar);
     int closed = close_sink(&sink);
+    if (res == CLI_OK && closed == CLI_OK)
+        part_forget(part);
     if (res == CLI_OK && status >= 400)
         res = cli_failed(verb.name, "%s: %d %s", weft_http_reply_url(r), status,
                          weft_http_reason(status));
     return res != CLI_OK ? res : closed;
 }
 
-static int ask(struct weft_http_client *c, struct weft_http_call *call, weft_deadline d)
+static void add(struct weft_http_call *call, struct weft_http_field *fields, const char *name,
+                const char *value)
 {
-    struct weft_http_field fields[HEADERS_MAX + 1];
+    fields[call->n_fields++] = (struct weft_http_field){.name = name, .value = value};
+}
+
+/* Asks for what is not there yet. */
+static int ask_from(struct weft_http_client *c, struct weft_http_call *call, int64_t there,
+                    struct part *part, weft_deadline d)
+{
+    struct weft_http_field fields[HEADERS_MAX + 3];
     struct weft_http_reply *r;
     char range[40];
-    int64_t there = size_there();
     call->fields = fields;
     for (size_t i = 0; i < config.headers.n; i++) {
         int res = split_header(config.header_texts[i], &fields[i]);
@@ -319,24 +404,41 @@ static int ask(struct weft_http_client *c, struct weft_http_call *call, weft_dea
     call->n_fields = config.headers.n;
     if (there > 0) {
         snprintf(range, sizeof range, "bytes=%lld-", (long long)there);
-        fields[call->n_fields++] = (struct weft_http_field){.name = "Range", .value = range};
+        add(call, fields, "Range", range);
+        if (part->validator[0] != '\0')
+            add(call, fields, "If-Range", part->validator);
     }
+    if (config.resume && !is_given("accept-encoding"))
+        add(call, fields, "Accept-Encoding", "identity"); /* a part of another is of no use */
     int err = weft_http_fetch(c, call, &r, d);
     if (err == WEFT_EURL)
         return cli_usage_error(verb.name, "%s: %s", call->url, weft_error_detail());
     if (err < 0)
         return cli_failed_code(verb.name, err, "%s", call->url);
-    int res = take(r, there, d);
+    int res = take(r, there, part, d);
     weft_http_reply_close(&r);
     return res;
+}
+
+static int ask(struct weft_http_client *c, struct weft_http_call *call, weft_deadline d)
+{
+    struct part part;
+    part_open(&part, config.output, call->url);
+    if (is_given("if-range"))
+        part.validator[0] = '\0'; /* the user knows */
+    int res = ask_from(c, call, size_there(), &part, d);
+    return res == ANEW ? ask_from(c, call, 0, &part, d) : res;
 }
 
 static int check_options(void)
 {
     if (config.data != NULL && config.data_file != NULL)
         return cli_usage_error(verb.name, "--data and --data-file exclude each other");
+    config.resume = config.resume || config.unchecked;
     if (config.resume && config.output == NULL)
         return cli_usage_error(verb.name, "--resume needs --output");
+    if (config.resume && is_given("range"))
+        return cli_usage_error(verb.name, "--resume and a Range exclude each other");
     if (config.head && (config.data != NULL || config.data_file != NULL))
         return cli_usage_error(verb.name, "--head sends no body");
     return CLI_GO_ON;

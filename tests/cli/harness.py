@@ -40,6 +40,13 @@ def run(*args, driver=None, timeout=None, **more):
                           check=False, **more)
 
 
+def run_cut_off(size, *args):
+    """The same, killed where it writes to a file beyond that many bytes (prlimit(1))."""
+    return subprocess.run(["prlimit", f"--fsize={size}", "--core=0", WEFT, *map(str, args)],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=3 * PATIENCE, check=False)
+
+
 def until(condition, what, seconds=None):
     """Waits until condition() is true and returns what it gave."""
     deadline = time.monotonic() + (seconds or PATIENCE)

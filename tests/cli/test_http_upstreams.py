@@ -244,10 +244,13 @@ class Upstreams(harness.Case):
             with kind() as site:
                 out = site.path / "out"
                 for words, _, url in site.ways[:3]:
-                    out.write_bytes(BYTES[:123_456])
-                    done = harness.run("get", f"{url}/bytes", "--resume", "--output", out, "--quiet",
-                                       "--verbose", *(("--ca", site.cert) if words else ()),
-                                       *(("--http1",) if "http1" in words else ()))
+                    args = ("get", f"{url}/bytes", "--resume", "--output", out, "--quiet",
+                            "--verbose", *(("--ca", site.cert) if words else ()),
+                            *(("--http1",) if "http1" in words else ()))
+                    out.unlink(missing_ok=True)
+                    harness.run_cut_off(123_456, *args)
+                    self.assertTrue(out.read_bytes() == BYTES[:123_456])
+                    done = harness.run(*args)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertIn(" 206", done.stderr)
                     self.assertEqual(out.read_bytes(), BYTES)
