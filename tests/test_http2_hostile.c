@@ -167,6 +167,9 @@ static int asks_by_backslash(struct client *c)
     ask(c, 3, "/none?a\\b");
     CHECK_EQ(await(c, 3, &code), 0);
     CHECK_EQ(c->status, 0x80 | 13); /* 404 */
+    ask(c, 5, "/now?a=%00");
+    CHECK_EQ(await(c, 5, &code), 0);
+    CHECK_EQ(c->status, 0x80 | 12);
     return 0;
 }
 

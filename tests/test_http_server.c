@@ -111,6 +111,8 @@ static struct weft_http_app *test_app(void)
     http_kit_route(app, "GET /nothing", nothing);
     http_kit_route(app, "GET /fields", fields);
     http_kit_route(app, "GET /tagged", tagged);
+    const struct weft_http_route_options raw = {.raw_query = true};
+    CHECK_EQ(weft_http_route_with(app, "GET /raw", &raw, show, NULL), 0);
     return app;
 }
 
@@ -168,6 +170,13 @@ static const struct row rows[] = {
     {HTTP_KIT_GET("/rest/%2e%2e/x"), 400, "400 Bad Request", NULL},
     {HTTP_KIT_GET("/rest/%00"), 400, "400 Bad Request", NULL},
     {HTTP_KIT_GET("/rest/%zz"), 400, "400 Bad Request", NULL},
+    {HTTP_KIT_GET("/show?a=x%00y"), 400, "400 Bad Request", "the query is not one"},
+    {HTTP_KIT_GET("/show?a=x&b%00"), 400, "400 Bad Request", NULL},
+    {HTTP_KIT_GET("/show?a=x%2500y"), 200, "|x%00y|", NULL},
+    {HTTP_KIT_GET("/nowhere?%00"), 400, "400 Bad Request", NULL},
+    {"GET http://a?a=%00 HTTP/1.1\r\n" CLOSE, 400, "400 Bad Request", NULL},
+    {HTTP_KIT_GET("/raw?a=x%00y&b"), 200, "|a=x%00y&b|-|", NULL},
+    {HTTP_KIT_GET("/raw?b=x%00y&a=z"), 200, "|b=x%00y&a=z|z|", NULL},
     {"GET /show HTTP/1.1\r\nExpect: something\r\n" CLOSE, 417, "100-continue", NULL},
     {"GET /show HTTP/2.0\r\n" CLOSE, 505, "505 ", NULL},
     {"GET /show HTTP/1.1\r\n\r\n", 400, "Connection: close", NULL},

@@ -434,6 +434,31 @@ static int form(struct weft_http_request *q, struct weft_http_response *r, void 
     return weft_http_text(r, 200, "%s|%s", a != NULL ? a : "-", c != NULL ? c : "-");
 }
 
+/* None is cut where it would end as a text. */
+static void forms_with_nul(const struct http_kit *k)
+{
+    static const struct {
+        const char *body;
+        size_t len;
+        int status;
+    } forms[] = {{"c=x%00y", 7, 400},     {"c=xy&d=%00", 10, 400}, {"c=xy&%00=", 9, 400},
+                 {"c=x\0y&a", 7, 400},    {"c=x%2500y", 9, 200},   {"c=%0", 4, 200},
+                 {"a+b=%00&a+b", 11, 400}};
+    static const char type[] = "application/x-www-form-urlencoded";
+    char buf[1000];
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(forms); i++) {
+        struct weft_stream *s = http_kit_dial(k);
+        int n = snprintf(buf, sizeof buf,
+                         "POST /form HTTP/1.1\r\nContent-Type: %s\r\nContent-Length: %zu\r\n" CLOSE,
+                         type, forms[i].len);
+        memcpy(buf + n, forms[i].body, forms[i].len);
+        CHECK_EQ(weft_write(s, buf, (size_t)n + forms[i].len, weft_after_s(20)), 0);
+        (void)http_kit_read_all(s, buf, sizeof buf);
+        CHECK_EQ(http_kit_status(buf), forms[i].status);
+        CHECK_EQ(weft_close(&s, weft_after_s(20)), 0);
+    }
+}
+
 static int upload(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     struct weft_http_part part;
@@ -499,6 +524,7 @@ static int bodies(void *arg)
     CHECK(http_kit_has(buf, "\r\n\r\n1&2|"));
     (void)http_kit_ask(&k, "POST /form HTTP/1.1\r\nContent-Length: 0\r\n" CLOSE, buf, sizeof buf);
     CHECK_EQ(http_kit_status(buf), 415);
+    forms_with_nul(&k);
     for (int chunked = 0; chunked < 2; chunked++) {
         size_t len = (size_t)snprintf(request, sizeof request,
                                       "POST /upload HTTP/1.1\r\nContent-Type: multipart/form-data; "

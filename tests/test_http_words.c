@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tables of HTTP's words against each other, hosts, dates, and heads that are built.
+ * The tables of HTTP's words against each other, hosts, dates, NULs of forms, and heads that are
+ * built.
  */
 #include "http1_kit.h"
 
@@ -266,6 +267,31 @@ static void test_build_refuses(void **state)
     assert_int_equal(weft__http1_build_end(&b), -EINVAL);
 }
 
+/* Every short text of these letters has a NUL where, and only where, decoding gives one. */
+static void test_form_nul(void **state)
+{
+    static const char letters[] = {'%', '0', '2', 'a', '\0'};
+    char text[6], buf[8];
+    size_t found = 0;
+    (void)state;
+    assert_int_equal(weft__form_find_nul(weft__slice_text("")), 0);
+    assert_int_equal(weft__form_find_nul(weft__slice_text("a=%2500&b=%0")), 12);
+    assert_int_equal(weft__form_find_nul(weft__slice_text("a=%%00&b")), 3);
+    for (unsigned i = 0; i < 5 * 5 * 5 * 5 * 5 * 5; i++) {
+        for (unsigned k = 0, n = i; k < sizeof text; k++, n /= 5)
+            text[k] = letters[n % 5];
+        struct weft__slice s = weft__slice_of(text, sizeof text);
+        size_t at = weft__form_find_nul(s);
+        ssize_t n = weft__form_decode(s, buf, sizeof buf);
+        assert_true(n > 0 && at <= s.len);
+        assert_int_equal(memchr(buf, '\0', (size_t)n) != NULL, at < s.len);
+        n = weft__form_decode(weft__slice_part(s, 0, at), buf, sizeof buf);
+        assert_null(memchr(buf, '\0', (size_t)n));
+        found += at < s.len;
+    }
+    assert_true(found > 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_characters), cmocka_unit_test(test_decimal),
         cmocka_unit_test(test_dates),      cmocka_unit_test(test_date_cache),
         cmocka_unit_test(test_build),      cmocka_unit_test(test_build_refuses),
+        cmocka_unit_test(test_form_nul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

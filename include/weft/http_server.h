@@ -51,6 +51,8 @@ struct weft_http_route_options {
     bool at_once; /* the handler never waits: a small request is answered within the loop's callback
                      without a task, and a call that would have to wait gives -EDEADLK */
     bool no_compress;
+    bool raw_query; /* the query may have %00 in it, which else is answered with 400: the handler
+                       decodes weft_http_query by itself */
 };
 
 /*
@@ -197,7 +199,8 @@ WEFT_API const char *weft_http_query(struct weft_http_request *q);  /* behind '?
 WEFT_API const char *weft_http_pattern(const struct weft_http_request *q);
 /* A segment that the route names, decoded; "" when the route has no such name. */
 WEFT_API const char *weft_http_param(struct weft_http_request *q, const char *name);
-/* The value of a parameter of the query (the first of that name), decoded. */
+/* The value of a parameter of the query (the first of that name), decoded. NULL, too, for one with
+ * a NUL in it, which reaches a handler with raw_query alone. */
 WEFT_API const char *weft_http_query_param(struct weft_http_request *q, const char *name);
 /* A field's value; several of one name are joined by ", ". Names are not case-sensitive. */
 WEFT_API const char *weft_http_field(struct weft_http_request *q, const char *name);
@@ -239,7 +242,8 @@ WEFT_API WEFT_MUST_CHECK int weft_http_body(struct weft_http_request *q, const v
 WEFT_API const char *weft_http_trailer(struct weft_http_request *q, const char *name);
 
 /* Reads the whole body as application/x-www-form-urlencoded; then weft_http_form_value finds
- * values. -EINVAL: it is of another type. At most 1,000 values. */
+ * values. -EINVAL: it is of another type; WEFT_EPROTOCOL, too, where a name or value has a NUL in
+ * it, encoded (%00) or not, at which a text would end. At most 1,000 values. */
 WEFT_API WEFT_MUST_CHECK int weft_http_form(struct weft_http_request *q, weft_deadline d);
 WEFT_API const char *weft_http_form_value(struct weft_http_request *q, const char *name);
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "http/exchange.h"
 #include "http/site.h"
+#include "wire/http_field.h"
 
 void weft__http_exchange_reset(struct weft__http_exchange *x)
 {
@@ -52,6 +53,15 @@ void weft__http_exchange_done(struct weft__http_exchange *x)
 
 /* --- Routing ---------------------------------------------------------------------------------- */
 
+/* A value with a NUL in it would be given to the handler as a text that ends there. */
+static bool is_text(const struct weft_http_request *q)
+{
+    const struct weft__route *route = q->match.route;
+    struct weft__slice query = weft__http_slice(q->base, q->head.query);
+    return !q->head.has_query || (route != NULL && route->options.raw_query) ||
+           weft__form_find_nul(query) == query.len;
+}
+
 bool weft__http_route_request(struct weft__http_exchange *x)
 {
     const struct weft_http_options *o = &x->site->conf->o;
@@ -85,7 +95,7 @@ bool weft__http_route_request(struct weft__http_exchange *x)
     if (route != NULL && route->options.stream_max > 0)
         x->stream_max = route->options.stream_max;
     x->arena.max = WEFT__HTTP_ARENA_BASE + 3 * x->body_max;
-    return true;
+    return is_text(q);
 }
 
 /* The methods that a path has routes for, as a value of Allow (RFC 9110 section 10.2.1). */

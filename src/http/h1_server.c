@@ -228,7 +228,7 @@ static const char *refusal(int status)
 {
     switch (status) {
     case 400:
-        return "the path is not one that can be served";
+        return "the path or the query is not one that can be served";
     case 413:
         return "the body is longer than this server takes";
     case 417:

@@ -99,7 +99,7 @@ static const char *refusal(int status)
     case 431:
         return "the fields of the request are too many or too long";
     default:
-        return "the request's path or host is not one that can be served";
+        return "the request's path, query or host is not one that can be served";
     }
 }
 

@@ -93,7 +93,7 @@ const char *weft_http_param(struct weft_http_request *q, const char *name)
     return "";
 }
 
-/* The decoded value of a name in an urlencoded text; NULL: none, or no memory. */
+/* The decoded value of a name in an urlencoded text; NULL: none, one with a NUL, or no memory. */
 static const char *find_value(struct weft_http_request *q, struct weft__slice rest,
                               const char *name)
 {
@@ -110,7 +110,7 @@ static const char *find_value(struct weft_http_request *q, struct weft__slice re
             continue;
         buf = weft__arena_alloc(a, value.len + 1);
         n = buf != NULL ? weft__form_decode(value, buf, value.len + 1) : -1;
-        if (n < 0)
+        if (n < 0 || memchr(buf, '\0', (size_t)n) != NULL)
             return NULL;
         buf[n] = '\0';
         return buf;
@@ -402,7 +402,11 @@ int weft_http_form(struct weft_http_request *q, weft_deadline d)
     int err = weft_http_body(q, &data, &len, d);
     if (err < 0)
         return err;
-    q->form = weft__slice_of(data, len);
+    struct weft__slice form = weft__slice_of(data, len);
+    size_t nul = weft__form_find_nul(form);
+    if (nul < len)
+        return weft__fail(WEFT_EPROTOCOL, "the form has a NUL in it, at byte %zu", nul);
+    q->form = form;
     q->has_form = true;
     return 0;
 }

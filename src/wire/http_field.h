@@ -238,6 +238,8 @@ ssize_t weft__percent_encode(struct weft__slice text, const char *keep, char *bu
  */
 bool weft__form_next(struct weft__slice *rest, struct weft__slice *name, struct weft__slice *value);
 ssize_t weft__form_decode(struct weft__slice text, char *buf, size_t cap);
+/* Where what is a NUL when decoded stands in a query or body; its length: nowhere. */
+size_t weft__form_find_nul(struct weft__slice text);
 
 /* ---- media types of files: mime.c ---- */
 

@@ -141,6 +141,16 @@ ssize_t weft__form_decode(struct weft__slice text, char *buf, size_t cap)
     return decode(text, true, false, buf, cap);
 }
 
+/* A '%' is no digit, so "%00" never begins within another escape. */
+size_t weft__form_find_nul(struct weft__slice text)
+{
+    size_t raw = weft__slice_find(text, '\0', 0);
+    for (size_t i = 0; (i = weft__slice_find(text, '%', i)) < raw; i++)
+        if (text.len - i > 2 && text.at[i + 1] == '0' && text.at[i + 2] == '0')
+            return i;
+    return raw;
+}
+
 bool weft__http_basic_parse(struct weft__slice value, char *buf, size_t cap,
                             struct weft__slice *user, struct weft__slice *password)
 {
