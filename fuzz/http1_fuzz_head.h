@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Heads of HTTP/1 in pieces, for the fuzzers of requests and of responses. Checked for every input:
- * whole and in pieces it gives the same; no span lies outside the head; a refusal has a status, a
- * sentence and a position within the bytes; what is kept of framing is one thing and no other.
+ * whole, in pieces and once more it gives the same; no span lies outside the head; a refusal has a
+ * status, a sentence and a position within the bytes; what is kept of framing is one thing and no
+ * other.
  */
 #ifndef WEFT__FUZZ_HTTP1_FUZZ_HEAD_H
 #define WEFT__FUZZ_HTTP1_FUZZ_HEAD_H
@@ -52,14 +53,16 @@ static inline void fuzz_head_check(struct fuzz_head *f, const char *data, bool r
     }
 }
 
-/* Feeds the message in pieces; each comes in a block of its own. */
+/* Feeds the message in pieces; each comes in a block of its own. The head keeps what it knew. */
 static inline void fuzz_head_feed(struct fuzz_head *f, const char *bytes, size_t len, size_t piece,
                                   bool response, enum weft__http_method method,
                                   const struct weft__http1_limits *limits)
 {
     struct weft__http1_scan scan = {0};
+    struct weft__http1_host known = f->h.known;
     size_t end = 0;
     memset(f, 0, sizeof(*f));
+    f->h.known = known;
     f->h.fields = f->fields;
     f->h.fields_cap = FUZZ_FIELDS;
     f->h.limits = *limits;
@@ -104,8 +107,8 @@ static inline void fuzz_head(const uint8_t *data, size_t size, bool response)
     if (size < 2)
         return;
     struct weft__http1_limits limits = {0};
-    struct fuzz_head whole;
-    struct fuzz_head pieces;
+    struct fuzz_head whole = {0};
+    struct fuzz_head pieces = {0};
     enum weft__http_method method = (enum weft__http_method)(data[0] % WEFT__HTTP_METHODS);
     size_t piece = (size_t)data[1] % 16 + 1;
     if (data[1] & 0x10)
@@ -114,6 +117,9 @@ static inline void fuzz_head(const uint8_t *data, size_t size, bool response)
     size_t len = weft__min_size(size - 2, 4096);
     fuzz_head_feed(&whole, bytes, len, len + 1, response, method, &limits);
     fuzz_head_feed(&pieces, bytes, len, piece, response, method, &limits);
+    WEFT__ASSERT(whole.result == pieces.result && whole.hash == pieces.hash);
+    /* Again, with what the head knows from before. */
+    fuzz_head_feed(&pieces, bytes, len, len + 1, response, method, &limits);
     WEFT__ASSERT(whole.result == pieces.result && whole.hash == pieces.hash);
 }
 

@@ -333,6 +333,38 @@ static void test_used_again(void **state)
     assert_string_equal(text, fresh);
 }
 
+/* A head that is used again knows the last Host: it says of the next one what a fresh one says. */
+static void test_host_again(void **state)
+{
+    static const char *const hosts[] = {
+        "a.example:80", "a.example:80", "a.example:8", "a.example", "A.example", "[::1]:443",
+        "[::1]:443", "[::1]:44a", "[::1]:443", "", "", "a.example", "a.example\r\nHost: a.example",
+        /* 56 bytes are remembered, 57 are not */
+        "a123456789b123456789c123456789d123456789e123456789f123:7",
+        "a123456789b123456789c123456789d123456789e123456789f123:7",
+        "a123456789b123456789c123456789d123456789e123456789f1234:7",
+        "a123456789b123456789c123456789d123456789e123456789f1234:7",
+        "a123456789b123456789c123456789d123456789e123456789f1234:x",
+        "a123456789b123456789c123456789d123456789e123456789f123:7", "a", "%", "a"};
+    static char fresh[KIT_TEXT], bytes[256];
+    struct weft__http1_field fields[KIT_FIELDS];
+    struct weft__http1_head h = {.fields = fields, .fields_cap = KIT_FIELDS};
+    (void)state;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(hosts); i++) {
+        struct weft__http1_scan scan = {0};
+        snprintf(bytes, sizeof bytes, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n",
+                 i % 4 == 3 ? "http://b:1/" : "/", hosts[i]);
+        size_t len = strlen(bytes), all = len;
+        ssize_t wanted = kit_feed_pieces(&plain, bytes, &all, 1, fresh);
+        ssize_t n = weft__http1_parse_request(&h, &scan, bytes, len);
+        assert_int_equal(n, wanted);
+        if (n < 0)
+            continue;
+        kit_head_text(text, &plain, &h, bytes, n);
+        assert_string_equal(text, fresh);
+    }
+}
+
 static void test_find(void **state)
 {
     static const char bytes[] =
@@ -371,7 +403,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),       cmocka_unit_test(test_bad),
         cmocka_unit_test(test_limits),     cmocka_unit_test(test_default_limits),
-        cmocka_unit_test(test_used_again), cmocka_unit_test(test_find),
+        cmocka_unit_test(test_used_again), cmocka_unit_test(test_host_again),
+        cmocka_unit_test(test_find),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
  */
 #include "wire/http1.h"
 
+#include <string.h>
+
 #include <weft/error.h>
 
 #include "base/base.h"
@@ -130,7 +132,11 @@ static ssize_t field_lines(struct weft__http1_head *h, struct weft__http1_scan *
     size_t line_max = limit(h->limits.field_line, WEFT__HTTP1_FIELD_LINE);
     size_t head_max = head_limit(h);
     for (;;) {
-        size_t end = 0;
+        size_t end = scan->line;
+        if (end + 2 <= weft__min_size(len, head_max) && memcmp(data + end, "\r\n", 2) == 0) {
+            scan->looked = (uint32_t)end;
+            return (ssize_t)end + 2;
+        }
         int r =
             weft__http1_line(scan, data, len, last_of(scan, line_max, head_max), &h->error, &end);
         if (r == -1)

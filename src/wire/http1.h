@@ -86,6 +86,14 @@ enum weft__http1_body {
     WEFT__HTTP1_CLOSE    /* up to the end of the stream; responses only */
 };
 
+/* A Host that was found valid: who asks again mostly asks the same host. */
+#define WEFT__HTTP1_HOST_KNOWN 56u
+struct weft__http1_host {
+    uint8_t len, host_len; /* of text; of the host in it. 0: none is known */
+    int32_t port;
+    char text[WEFT__HTTP1_HOST_KNOWN];
+};
+
 /*
  * A head. The caller zeroes it and sets the first group; parsing sets the rest, all of which is
  * defined only after a result > 0, but for `error`, which is defined after a result < 0.
@@ -131,6 +139,7 @@ struct weft__http1_head {
     bool tunnel; /* what follows is not HTTP: 101, or 2xx to CONNECT */
 
     struct weft__http1_error error;
+    struct weft__http1_host known; /* private: kept from one head to the next */
 };
 
 /* How far a head was looked at. Zeroed before the first byte of each; otherwise private. */

@@ -23,20 +23,38 @@ static bool seen(const struct weft__http1_head *h, enum weft__http_name name)
     return (h->seen >> name & 1) != 0;
 }
 
+/* Checks a Host that is not the one of the head before, and remembers it. */
+static __attribute__((noinline)) bool learn_host(struct weft__http1_host *known,
+                                                 struct weft__slice value)
+{
+    struct weft__slice host;
+    int port;
+    if (!weft__http_host_split(value, &host, &port))
+        return false;
+    known->len = (uint8_t)(value.len <= sizeof known->text ? value.len : 0);
+    if (known->len > 0)
+        memcpy(known->text, value.at, value.len);
+    known->host_len = (uint8_t)host.len; /* <= WEFT__HTTP_HOST_MAX */
+    known->port = port;
+    return true;
+}
+
 /* RFC 9112 section 3.2: one, valid; what an absolute target says comes before it. */
 static int host_field(struct weft__http1_head *h, const char *data,
                       const struct weft__http1_field *f)
 {
-    struct weft__slice host;
-    int port;
+    struct weft__http1_host *known = &h->known;
+    struct weft__slice value = weft__http_slice(data, f->value);
     if (seen(h, WEFT__HN_HOST))
         return refuse(h, f, 400, "there are two Host fields");
-    if (!weft__http_host_split(weft__http_slice(data, f->value), &host, &port))
+    bool same =
+        value.len > 0 && value.len == known->len && memcmp(value.at, known->text, value.len) == 0;
+    if (!same && !learn_host(known, value))
         return refuse(h, f, 400, "the Host field is not valid");
     if (h->authority.len == 0) {
         h->authority = f->value;
-        h->host = (struct weft__http_span){f->value.at, (uint32_t)host.len};
-        h->port = port;
+        h->host = (struct weft__http_span){f->value.at, known->host_len};
+        h->port = known->port;
     }
     return 0;
 }
