@@ -30,6 +30,8 @@ void weft__http_exchange_reset(struct weft__http_exchange *x)
     memset(r, 0, sizeof *r);
     r->status = 200;
     r->length = -1;
+    r->fields = x->first_fields;
+    r->fields_cap = WEFT__HTTP_FIRST_FIELDS;
     x->upgraded = false;
     x->ahead = NULL;
 }

@@ -57,7 +57,7 @@ struct weft_http_response {
     uint16_t n_fields, fields_cap;
     uint16_t n_trailers;
     int error;                        /* of sending */
-    struct weft_http_field *fields;   /* in the arena, as is what they point to */
+    struct weft_http_field *fields;   /* in the exchange or the arena; what they point to: there */
     struct weft_http_field *trailers; /* likewise */
     int64_t length;                   /* Content-Length that was set; -1: none */
     uint64_t sent;                    /* bytes of the body */
@@ -65,6 +65,7 @@ struct weft_http_response {
 };
 
 #define WEFT__HTTP_NOTES_MAX 8
+#define WEFT__HTTP_FIRST_FIELDS 4 /* of a response, without taking memory for them */
 /* A request's memory: so much, and three times its body's maximum. */
 #define WEFT__HTTP_ARENA_BASE ((size_t)512 * 1024)
 #define WEFT__HTTP_RESPONSE_FIELDS_MAX 64
@@ -99,6 +100,7 @@ struct weft__http_exchange {
     struct weft_stream *stream;   /* below */
     struct weft_http_request q;
     struct weft_http_response r;
+    struct weft_http_field first_fields[WEFT__HTTP_FIRST_FIELDS]; /* the response's, if so few */
     struct weft__arena arena;
     struct weft__http_ahead *ahead; /* NULL: none */
     int64_t begin_ns;               /* when the head had come, when it is logged or bounded; 0 */

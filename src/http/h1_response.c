@@ -43,24 +43,42 @@ static size_t fields_size(const struct weft_http_field *f, size_t n)
     return total;
 }
 
-static void write_field(struct weft__writer *w, const struct weft_http_field *f)
+/* These write behind `at`, where there is room, and return where they ended. */
+static inline char *put(char *at, const char *text, size_t len)
 {
-    unsigned char *at = weft__writer_take(w, f->name_len + f->value_len + 4);
-    if (at == NULL)
-        return;
-    memcpy(at, f->name, f->name_len);
-    memcpy(at + f->name_len, ": ", 2);
-    memcpy(at + f->name_len + 2, f->value, f->value_len);
-    memcpy(at + f->name_len + 2 + f->value_len, "\r\n", 2);
+    memcpy(at, text, len);
+    return at + len;
 }
 
-static void write_status(struct weft__writer *w, int status)
+static inline char *put_field(char *at, const struct weft_http_field *f)
 {
-    weft__writer_bytes(w, "HTTP/1.1 ", 9);
-    weft__writer_decimal(w, (uint64_t)status);
-    weft__writer_u8(w, ' ');
-    weft__writer_text(w, weft__http_reason(status));
-    weft__writer_bytes(w, "\r\n", 2);
+    at = put(at, f->name, f->name_len);
+    at = put(at, ": ", 2);
+    at = put(at, f->value, f->value_len);
+    return put(at, "\r\n", 2);
+}
+
+static char *put_number(char *at, uint64_t n)
+{
+    char digits[20];
+    size_t first = sizeof digits;
+    do {
+        digits[--first] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n != 0);
+    while (first < sizeof digits)
+        *at++ = digits[first++];
+    return at;
+}
+
+static char *put_status(char *at, int status)
+{
+    const char *reason = weft__http_reason(status);
+    at = put(at, "HTTP/1.1 ", 9);
+    at = put_number(at, (uint64_t)status);
+    *at++ = ' ';
+    at = put(at, reason, strlen(reason));
+    return put(at, "\r\n", 2);
 }
 
 /* How the body is framed (RFC 9112 section 6). */
@@ -74,79 +92,59 @@ static enum weft__http1_body framing(struct weft__h1_conn *c, int64_t length)
     return c->x.version >= 11 ? WEFT__HTTP1_CHUNKED : WEFT__HTTP1_CLOSE;
 }
 
-/* "Content-Length: 20 digits", "Connection: keep-alive", line ends and the empty line. */
-#define FRAMING_MAX 72
-
-static unsigned char *put(unsigned char *at, const char *text, size_t len)
-{
-    memcpy(at, text, len);
-    return at + len;
-}
-
-static unsigned char *put_length(unsigned char *at, uint64_t length)
-{
-    unsigned char digits[20];
-    size_t first = sizeof digits;
-    do {
-        digits[--first] = (unsigned char)('0' + length % 10);
-        length /= 10;
-    } while (length != 0);
-    at = put(at, "Content-Length: ", 16);
-    while (first < sizeof digits)
-        *at++ = digits[first++];
-    return put(at, "\r\n", 2);
-}
-
 /* The lines about body and connection, and the end of the head. */
-static void write_framing(struct weft__h1_conn *c, struct weft__writer *w, int64_t length)
+static char *put_framing(char *at, const struct weft__h1_conn *c, int64_t length)
 {
     int status = c->x.r.status;
     bool none = status < 200 || status == 204 || status == 304;
-    unsigned char *begin = weft__writer_take(w, FRAMING_MAX), *at = begin;
-    if (begin == NULL)
-        return;
-    if (!none && length >= 0)
-        at = put_length(at, (uint64_t)length);
-    else if (!none && c->x.version >= 11)
+    if (!none && length >= 0) {
+        at = put(at, "Content-Length: ", 16);
+        at = put_number(at, (uint64_t)length);
+        at = put(at, "\r\n", 2);
+    } else if (!none && c->x.version >= 11) {
         at = put(at, "Transfer-Encoding: chunked\r\n", 28);
+    }
     if (WEFT__UNLIKELY(!c->keep))
         at = put(at, "Connection: close\r\n", 19);
     else if (c->x.version == 10)
         at = put(at, "Connection: keep-alive\r\n", 24);
-    at = put(at, "\r\n", 2);
-    w->pos -= FRAMING_MAX - (size_t)(at - begin);
+    return put(at, "\r\n", 2);
 }
+
+/* More than a head takes beside its fields: the status line and what stands with it, some 64; the
+ * stamp, at most 160; "Content-Length: ", 20 digits, "Connection: keep-alive", their line ends and
+ * the empty line, 66. */
+#define HEAD_BESIDE 320
 
 /* More than a head takes: status line, stamp, fields, framing. */
 static size_t head_most(const struct weft_http_response *r)
 {
-    return fields_size(r->fields, r->n_fields) + 320;
+    return fields_size(r->fields, r->n_fields) + HEAD_BESIDE;
 }
 
 /* Into at least head_most() bytes; returns the head's length. */
-static size_t build(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap)
+static size_t build(struct weft__h1_conn *c, int64_t length, char *buf)
 {
     const struct weft_http_response *r = &c->x.r;
     char stamp_buf[160];
     size_t stamp_len;
     const char *stamp = weft__http_stamp(c->x.site, c->x.stream->loop, stamp_buf, &stamp_len);
-    struct weft__writer w = weft__writer_of(buf, cap);
+    char *at = buf;
     weft__h1_decide_keep(c);
     enum weft__http1_body kind = framing(c, length);
     if (kind == WEFT__HTTP1_CLOSE)
         c->keep = false;
     if (WEFT__LIKELY(r->status == 200)) { /* its line stands before the stamp */
-        weft__writer_bytes(&w, stamp - WEFT__HTTP_OK_LEN, WEFT__HTTP_OK_LEN + stamp_len);
+        at = put(at, stamp - WEFT__HTTP_OK_LEN, WEFT__HTTP_OK_LEN + stamp_len);
     } else {
-        write_status(&w, r->status);
-        weft__writer_bytes(&w, stamp, stamp_len);
+        at = put_status(at, r->status);
+        at = put(at, stamp, stamp_len);
     }
     for (size_t i = 0; i < r->n_fields; i++)
-        write_field(&w, &r->fields[i]);
-    write_framing(c, &w, length);
-    WEFT__ASSERT(!w.full);
+        at = put_field(at, &r->fields[i]);
+    at = put_framing(at, c, length);
     weft__h1_out_init(&c->out, c->x.stream, kind, length >= 0 ? (uint64_t)length : 0);
-    return w.pos;
+    return (size_t)(at - buf);
 }
 
 int weft__h1_build_head(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap,
@@ -157,9 +155,9 @@ int weft__h1_build_head(struct weft__h1_conn *c, int64_t length, char *buf, size
         buf = weft__arena_alloc(&c->x.arena, most);
         if (buf == NULL)
             return -ENOMEM;
-        cap = most;
     }
-    *head_len = build(c, length, buf, cap);
+    *head_len = build(c, length, buf);
+    WEFT__ASSERT(*head_len <= most);
     *head = buf;
     return 0;
 }
@@ -175,7 +173,8 @@ bool weft__h1_send_whole(struct weft__h1_conn *c, const void *data, size_t len)
     char *room = weft__write_room(c->x.stream, most + len);
     if (room == NULL)
         return false;
-    size_t n = build(c, (int64_t)len, room, most);
+    size_t n = build(c, (int64_t)len, room);
+    WEFT__ASSERT(n <= most);
     if (c->out.kind == WEFT__HTTP1_LENGTH && len > 0) {
         memcpy(room + n, data, len);
         n += len;
@@ -288,11 +287,11 @@ static int end_with_trailers(struct weft__h1_conn *c, weft_deadline d)
     char *buf = weft__arena_alloc(&c->x.arena, most);
     if (buf == NULL)
         return -ENOMEM;
-    struct weft__writer w = weft__writer_of(buf, most);
+    char *at = buf;
     for (size_t i = 0; i < r->n_trailers; i++)
-        write_field(&w, &r->trailers[i]);
-    weft__writer_bytes(&w, "\r\n", 2);
-    return weft__h1_out_end(&c->out, buf, w.pos, d);
+        at = put_field(at, &r->trailers[i]);
+    at = put(at, "\r\n", 2);
+    return weft__h1_out_end(&c->out, buf, (size_t)(at - buf), d);
 }
 
 static int h1_end(struct weft__http_exchange *x, weft_deadline d)
@@ -312,19 +311,19 @@ static int h1_flush(struct weft__http_exchange *x, weft_deadline d)
 static int send_bare(struct weft__h1_conn *c, int status, const char *more, const char *value)
 {
     const struct weft_http_response *r = &c->x.r;
-    size_t most = fields_size(r->fields, r->n_fields) + 192 + strlen(value);
+    size_t more_len = strlen(more), value_len = strlen(value);
+    size_t most = fields_size(r->fields, r->n_fields) + HEAD_BESIDE + more_len + value_len;
     char *buf = weft__arena_alloc(&c->x.arena, most);
     if (buf == NULL)
         return -ENOMEM;
-    struct weft__writer w = weft__writer_of(buf, most);
-    write_status(&w, status);
+    char *at = put_status(buf, status);
     for (size_t i = 0; i < r->n_fields; i++)
-        write_field(&w, &r->fields[i]);
-    weft__writer_text(&w, more);
-    weft__writer_text(&w, value);
-    weft__writer_text(&w, more[0] != '\0' ? "\r\n\r\n" : "\r\n");
-    WEFT__ASSERT(!w.full);
-    int err = weft_write(c->x.stream, buf, w.pos, c->x.until);
+        at = put_field(at, &r->fields[i]);
+    at = put(at, more, more_len);
+    at = put(at, value, value_len);
+    at = more_len > 0 ? put(at, "\r\n\r\n", 4) : put(at, "\r\n", 2);
+    WEFT__ASSERT((size_t)(at - buf) <= most);
+    int err = weft_write(c->x.stream, buf, (size_t)(at - buf), c->x.until);
     return err < 0 ? err : weft_flush(c->x.stream, c->x.until);
 }
 

@@ -62,12 +62,11 @@ static __attribute__((noinline)) int more_room(struct weft_http_response *r)
     if (r->n_fields >= WEFT__HTTP_RESPONSE_FIELDS_MAX)
         return weft__fail(WEFT_ELIMIT, "a response has at most %d fields",
                           WEFT__HTTP_RESPONSE_FIELDS_MAX);
-    size_t cap = r->fields_cap == 0 ? 8 : (size_t)2 * r->fields_cap;
+    size_t cap = (size_t)4 * r->fields_cap;
     struct weft_http_field *more = weft__arena_alloc(&x->arena, cap * sizeof *more);
     if (more == NULL)
         return -ENOMEM;
-    if (r->n_fields > 0)
-        memcpy(more, r->fields, r->n_fields * sizeof *more);
+    memcpy(more, r->fields, r->n_fields * sizeof *more);
     r->fields = more;
     r->fields_cap = (uint16_t)cap;
     return 0;
@@ -81,7 +80,7 @@ static inline int room(struct weft_http_response *r)
 int weft__http_set_field(struct weft_http_response *r, const char *name, size_t name_len,
                          const char *value, size_t len)
 {
-    struct weft_http_field *f = find(r, weft__slice_of(name, name_len));
+    struct weft_http_field *f = r->n_fields > 0 ? find(r, weft__slice_of(name, name_len)) : NULL;
     int err = f == NULL ? room(r) : 0;
     if (err < 0)
         return err;
