@@ -203,7 +203,7 @@ static ares_ssize_t sock_send(ares_socket_t fd, const struct iovec *iov, int n, 
         return fail(-s->broken);
     if (!s->stream && n > 0 && iov[0].iov_len >= 2)
         note_query(arg, s, iov[0].iov_base);
-    ssize_t sent = weft__call_sendmsg_now(fd, &msg);
+    ssize_t sent = weft__call_sendmsg_now(fd, &msg, 0);
     if (sent >= 0)
         return sent;
     /* It may be an earlier datagram that was refused. c-ares lets only this question go elsewhere,

@@ -140,7 +140,7 @@ static int send_fds(struct weft_stream *s, const int *fds, size_t n, weft_deadli
     if (err == 0 && s->out != NULL)
         err = weft__out_wait(s, 0, d);
     while (err == 0) {
-        ssize_t sent = weft__call_sendmsg_now(s->fd, &msg);
+        ssize_t sent = weft__call_sendmsg_now(s->fd, &msg, 0);
         if (sent > 0) {
             weft__stream_sent(s, (size_t)sent);
             weft__charge();

@@ -374,18 +374,28 @@ int weft__out_wait(struct weft_stream *s, size_t below, weft_deadline d)
     return weft__wait_block(&ow.wait, d);
 }
 
-void weft__out_last_try(struct weft_stream *s)
+static void try_to_send(struct weft_stream *s, int flags)
 {
     struct weft__out *o = s->out;
     if (o == NULL || o->sending || !s->socket)
         return;
     struct iovec iov[WEFT__OUT_GATHER];
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(o, iov, WEFT__OUT_GATHER)};
-    ssize_t n = weft__call_sendmsg_now(s->fd, &msg);
+    ssize_t n = weft__call_sendmsg_now(s->fd, &msg, flags);
     if (n < 0 && n != -EAGAIN)
         weft__stream_fail(s, (int)n);
     else if (n > 0)
         (void)account(o, (int)n);
+}
+
+void weft__out_last_try(struct weft_stream *s)
+{
+    try_to_send(s, 0);
+}
+
+void weft__out_try_with_more(struct weft_stream *s)
+{
+    try_to_send(s, MSG_MORE);
 }
 
 void weft__out_move(struct weft_stream *s)

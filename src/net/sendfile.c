@@ -96,7 +96,8 @@ static int send_file(struct weft_stream *s, int fd, off_t *offset, size_t len, w
     if (err == 0 && s->shut)
         err = WEFT_ECLOSED;
     if (err == 0 && s->out != NULL) {
-        weft__out_last_try(s); /* what stands before the file mostly goes at once */
+        if (len > 0) /* what stands before the file mostly goes at once, and with it */
+            weft__out_try_with_more(s);
         err = s->error;
     }
     if (err == 0 && s->out != NULL)

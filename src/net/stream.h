@@ -250,6 +250,9 @@ void weft__out_kick(struct weft_stream *s);
 int weft__out_wait(struct weft_stream *s, size_t below, weft_deadline d);
 /* Tries to send without waiting, for a close that may not wait. */
 void weft__out_last_try(struct weft_stream *s);
+/* The same where more follows at once, so that it goes in the same segment: else TCP may keep it
+   for 200 ms (tcp(7), TCP_CORK). */
+void weft__out_try_with_more(struct weft_stream *s);
 /* The stream's struct was copied to s: its queue follows. */
 void weft__out_move(struct weft_stream *s);
 /* Forgets what is queued; an operation under way is cancelled, and frees the queue when it ends. */

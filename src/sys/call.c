@@ -187,9 +187,9 @@ int weft__call_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
     return WEFT__CALL(sim_recvmmsg(proc_, fd, msgs, n, flags), recvmmsg(fd, msgs, n, flags, NULL));
 }
 
-ssize_t weft__call_sendmsg_now(int fd, const struct msghdr *msg)
+ssize_t weft__call_sendmsg_now(int fd, const struct msghdr *msg, int flags)
 {
-    int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
     return WEFT__CALL(WEFT__SIM(sendmsg_now, fd, msg, flags), sendmsg(fd, msg, flags));
 }
 

@@ -47,8 +47,8 @@ ssize_t weft__call_sendfile(int out_fd, int in_fd, off_t *offset, size_t len);
 /* Both with MSG_DONTWAIT. */
 int weft__call_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
 int weft__call_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
-/* sendmsg(2) with MSG_DONTWAIT | MSG_NOSIGNAL. */
-ssize_t weft__call_sendmsg_now(int fd, const struct msghdr *msg);
+/* sendmsg(2) with MSG_DONTWAIT | MSG_NOSIGNAL; flags: 0 or MSG_MORE. */
+ssize_t weft__call_sendmsg_now(int fd, const struct msghdr *msg, int flags);
 /* recv(2) with MSG_DONTWAIT. */
 ssize_t weft__call_recv_now(int fd, void *buf, size_t len);
 /* accept4(2) on a listener that is in O_NONBLOCK mode; close-on-exec, blocking mode. */

@@ -238,7 +238,7 @@ void weft__tls_push_now(struct weft__tls_stream *t)
         struct iovec iov = {.iov_base = t->sending.data + t->sending.start,
                             .iov_len = bytes_left(&t->sending)};
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-        ssize_t n = weft__call_sendmsg_now(lower->fd, &msg);
+        ssize_t n = weft__call_sendmsg_now(lower->fd, &msg, 0);
         if (n < 0 && n != -EAGAIN)
             lower->error = (int)n;
         if (n <= 0)
