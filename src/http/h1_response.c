@@ -58,17 +58,19 @@ static inline char *put_field(char *at, const struct weft_http_field *f)
     return put(at, "\r\n", 2);
 }
 
+/* Each digit goes where it stays: digits that are copied right after they were written one by one
+ * are waited for. */
 static char *put_number(char *at, uint64_t n)
 {
-    char digits[20];
-    size_t first = sizeof digits;
+    char *end = at + 1;
+    for (uint64_t most = 9; n > most && end - at < 20; most = 10 * most + 9)
+        end++;
+    at = end;
     do {
-        digits[--first] = (char)('0' + n % 10);
+        *--at = (char)('0' + n % 10);
         n /= 10;
     } while (n != 0);
-    while (first < sizeof digits)
-        *at++ = digits[first++];
-    return at;
+    return end;
 }
 
 static char *put_status(char *at, int status)
