@@ -104,7 +104,8 @@ WEFT_API WEFT_MUST_CHECK int weft_tls_rotate(struct weft_tls *tls);
  * what the peer is told (SNI). NULL only with insecure_no_verify or insecure_any_host.
  *
  * On failure *s is still the plain stream, to be closed or aborted: nothing more can be written to
- * it once the handshake has begun (WEFT_EPOISONED).
+ * it once the handshake has begun (WEFT_EPOISONED). The peer has been told why, by an alert, unless
+ * that had to wait for more than a second, or beyond d, or the caller was cancelled.
  *
  * Returns 0; WEFT_ECERTIFICATE: the peer's certificate is not to be trusted, or ours is not by the
  * peer; WEFT_ETLS: the peer does not speak TLS, or no version, cipher or protocol in common;
@@ -125,6 +126,8 @@ WEFT_API WEFT_MUST_CHECK int weft_tls_accept(struct weft_stream **s, struct weft
  * What was written before goes out as it is. Until hands have been shaken, writing gives -EBUSY and
  * `data` is not called; then done(t, conn) is (may be NULL; an error of it aborts). When it fails,
  * or takes longer than handshake_ms, `lost` has the error. tls need not outlive the call.
+ * When TLS fails, here or later, `lost` is called once the peer has been told why, or a second has
+ * passed, or the connection is aborted.
  *
  * Returns 0, -EINVAL, -ENOMEM, -EBUSY (secured already), WEFT_ECLOSED, -EOPNOTSUPP (a task or
  * thread runs these callbacks). A protocol that is secured from the start is served at a tls://

@@ -9,7 +9,8 @@
  *
  * Invariants: s->out exists exactly while bytes are queued; the steady state allocates nothing
  * (out_chunk.c); a queue whose stream has gone (s NULL) lives on until its operation has ended, and
- * then closes the descriptor, and lets go of what it refers to.
+ * then closes the descriptor, and lets go of what it refers to. Last words are tried once more
+ * then, and never waited for.
  */
 #include <errno.h>
 #include <string.h>
@@ -77,22 +78,10 @@ void weft__stream_fail(struct weft_stream *s, int error)
     }
 }
 
-/* Takes off what went. False when the queue is gone. */
-static bool account(struct weft__out *o, int res)
+static void take_off(struct weft__out *o, size_t left)
 {
-    struct weft_stream *s = o->s;
-    if (WEFT__UNLIKELY(s == NULL)) {
-        out_free_if_done(o);
-        return false;
-    }
-    if (res <= 0) {
-        weft__stream_sent(s, o->op.moved);
-        weft__stream_fail(s, res < 0 ? res : -EPIPE);
-        return false;
-    }
-    weft__stream_sent(s, (size_t)res);
-    o->queued -= (size_t)res;
-    for (uint32_t left = (uint32_t)res; left > 0;) {
+    o->queued -= left;
+    while (left > 0) {
         struct weft__chunk *c = o->first;
         uint32_t n = (uint32_t)weft__min_size(left, c->end - c->start);
         c->start += n;
@@ -102,6 +91,42 @@ static bool account(struct weft__out *o, int res)
             weft__chunk_free(o, c);
         }
     }
+}
+
+static ssize_t send_now(struct weft__out *o, int fd, int flags, size_t *tried);
+
+/* The stream is gone, and the operation that held the rest back has ended. */
+static void try_last_words(struct weft__out *o, int res)
+{
+    bool alive = res > 0 || res == -ECANCELED;
+    size_t tried = 0;
+    ssize_t n = res > 0 ? res : (ssize_t)o->op.moved;
+    take_off(o, (size_t)n);
+    for (n = 1; alive && n > 0 && o->queued > 0;) {
+        n = send_now(o, o->orphan_fd, 0, &tried);
+        take_off(o, n > 0 ? (size_t)n : 0);
+    }
+    if (o->queued > 0)
+        o->abrupt = true;
+}
+
+/* Takes off what went. False when the queue is gone. */
+static bool account(struct weft__out *o, int res)
+{
+    struct weft_stream *s = o->s;
+    if (WEFT__UNLIKELY(s == NULL)) {
+        if (o->last_words)
+            try_last_words(o, res);
+        out_free_if_done(o);
+        return false;
+    }
+    if (res <= 0) {
+        weft__stream_sent(s, o->op.moved);
+        weft__stream_fail(s, res < 0 ? res : -EPIPE);
+        return false;
+    }
+    weft__stream_sent(s, (size_t)res);
+    take_off(o, (size_t)res);
     wake(o, 0);
     if (o->queued > 0)
         return true;
@@ -117,6 +142,17 @@ static size_t gather(const struct weft__out *o, struct iovec *iov, size_t max)
     for (struct weft__chunk *c = o->first; c != NULL && n < max; c = c->next)
         iov[n++] = (struct iovec){.iov_base = c->data + c->start, .iov_len = c->end - c->start};
     return n;
+}
+
+/* What can be sent without waiting, of as much as one call gathers (*tried). */
+static ssize_t send_now(struct weft__out *o, int fd, int flags, size_t *tried)
+{
+    struct iovec iov[WEFT__OUT_GATHER];
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(o, iov, WEFT__OUT_GATHER)};
+    *tried = 0;
+    for (size_t i = 0; i < msg.msg_iovlen; i++)
+        *tried += iov[i].iov_len;
+    return weft__call_sendmsg_now(fd, &msg, flags);
 }
 
 static void prepare(struct weft__out *o, const struct weft_stream *s)
@@ -377,15 +413,15 @@ int weft__out_wait(struct weft_stream *s, size_t below, weft_deadline d)
 static void try_to_send(struct weft_stream *s, int flags)
 {
     struct weft__out *o = s->out;
+    size_t tried = 0;
+    ssize_t n;
     if (o == NULL || o->sending || !s->socket)
         return;
-    struct iovec iov[WEFT__OUT_GATHER];
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(o, iov, WEFT__OUT_GATHER)};
-    ssize_t n = weft__call_sendmsg_now(s->fd, &msg, flags);
-    if (n < 0 && n != -EAGAIN)
-        weft__stream_fail(s, (int)n);
-    else if (n > 0)
-        (void)account(o, (int)n);
+    do {
+        n = send_now(o, s->fd, flags, &tried);
+        if (n < 0 && n != -EAGAIN)
+            weft__stream_fail(s, (int)n);
+    } while (n > 0 && account(o, (int)n) && (size_t)n == tried);
 }
 
 void weft__out_last_try(struct weft_stream *s)
@@ -398,14 +434,23 @@ void weft__out_try_with_more(struct weft_stream *s)
     try_to_send(s, MSG_MORE);
 }
 
+void weft__out_last_words(struct weft_stream *s)
+{
+    if (s->out != NULL && s->socket)
+        s->out->last_words = true;
+    weft__out_last_try(s);
+}
+
 void weft__out_move(struct weft_stream *s)
 {
     if (s->out != NULL)
         s->out->s = s;
 }
 
-void weft__out_drop(struct weft_stream *s)
+void weft__out_drop(struct weft_stream *s, bool abrupt)
 {
+    if (s->out != NULL && s->out->last_words)
+        weft__out_last_try(s);
     struct weft__out *o = s->out;
     if (o == NULL)
         return;
@@ -414,7 +459,7 @@ void weft__out_drop(struct weft_stream *s)
     o->s = NULL;
     if (o->sending) { /* the kernel still reads the chunk: the descriptor waits for that, too */
         o->orphan_fd = s->fd;
-        o->abrupt = true;
+        o->abrupt = abrupt || !o->last_words;
         s->fd = -1;
         weft__sys_cancel(o->loop->sys, &o->op);
         return;

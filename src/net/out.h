@@ -48,9 +48,10 @@ struct weft__out {
     unsigned by_ref;
     uint8_t size; /* enum weft__out_size */
     bool sending;
-    bool scheduled; /* in the loop's before_wait list */
-    bool abrupt;
-    int orphan_fd; /* to be closed with the queue; -1 */
+    bool scheduled;  /* in the loop's before_wait list */
+    bool abrupt;     /* how orphan_fd is closed */
+    bool last_words; /* at its end stands why the stream ends: see weft__out_last_words */
+    int orphan_fd;   /* to be closed with the queue; -1 */
     struct weft__chunk own;
     /* From here on set when first needed. */
     struct msghdr msg;

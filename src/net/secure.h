@@ -33,6 +33,8 @@ struct weft__filter_class {
     bool (*more)(struct weft_stream *f);
     /* Queues all of it, or the connection is beyond use. May change iov. */
     int (*seal)(struct weft_stream *f, struct iovec *iov, int n);
+    /* Whether it has failed and has written why, to be read by the peer. Tasks and threads, too. */
+    bool (*last_words)(const struct weft_stream *f);
     struct weft_stream *(*lower)(struct weft_stream *f);
     /* Puts another in its place, NULL: none. bound: of bytes queued there. */
     void (*bind)(struct weft_stream *f, struct weft_stream *lower, size_t bound);

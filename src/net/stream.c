@@ -47,7 +47,7 @@ void weft__stream_fini(struct weft_stream *s, bool abrupt)
     }
     if (s->feed != NULL)
         weft__feed_drop(s->feed, abrupt || s->out != NULL);
-    weft__out_drop(s);
+    weft__out_drop(s, abrupt);
     weft__pipe_ends -= !s->cls->joins;
     s->cls->release(s, abrupt);
     weft__free(s->label);

@@ -166,6 +166,14 @@ void weft__stream_free(struct weft_stream *s, bool abrupt);
 /* Ends a stream that is not in callback mode, now or when the last flow inside leaves; *ret is NULL
  * then. What is queued is dropped. */
 void weft__stream_end(struct weft_stream **ret, bool abrupt);
+/*
+ * Ends a stream on which something has failed: by a reset, as weft_abort. But where the peer is
+ * being told why, it ends gracefully once that has been sent, or cannot be sent within
+ * WEFT__LAST_WORDS_MS, or until d; this waits, and a cancel cuts it short. NULL is fine.
+ */
+void weft__stream_give_up(struct weft_stream **ret, weft_deadline d);
+/* No alert of TLS holds a connection that has failed for longer. */
+#define WEFT__LAST_WORDS_MS 1000
 /* The peer's address for a report; len 0 when it cannot be had. */
 struct weft_address weft__stream_peer_or_none(const struct weft_stream *s);
 
@@ -253,10 +261,15 @@ void weft__out_last_try(struct weft_stream *s);
 /* The same where more follows at once, so that it goes in the same segment: else TCP may keep it
    for 200 ms (tcp(7), TCP_CORK). */
 void weft__out_try_with_more(struct weft_stream *s);
+/* weft__out_last_try of a queue that ends with why the stream ends. What an operation under way
+ * holds back is tried again when the stream is gone, be it by a reset, and the operation has ended.
+ */
+void weft__out_last_words(struct weft_stream *s);
 /* The stream's struct was copied to s: its queue follows. */
 void weft__out_move(struct weft_stream *s);
-/* Forgets what is queued; an operation under way is cancelled, and frees the queue when it ends. */
-void weft__out_drop(struct weft_stream *s);
+/* Forgets what is queued; an operation under way is cancelled, and frees the queue when it ends.
+ * abrupt: as of weft__stream_fini. */
+void weft__out_drop(struct weft_stream *s, bool abrupt);
 /* The write error becomes the stream's; told to whoever waits. */
 void weft__stream_fail(struct weft_stream *s, int error);
 

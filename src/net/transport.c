@@ -13,7 +13,8 @@
  *    callback of the connection; the struct is freed right after;
  *  - a receive that is under way when reading is paused is cancelled; what it brings until it has
  *    ended (no more than WEFT__RECV_MULTI_MAX) is held in a list at s.in, then `ended` has its end;
- *  - of a secured connection, all that is received goes through that list: see transport_secure.c.
+ *  - of a secured connection, all that is received goes through that list, and its end may wait
+ *    until the peer has been told of it: see transport_secure.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -206,7 +207,7 @@ void weft__transport_settle(struct weft__transport *t)
         t->s.aborting = true; /* nothing is left to wait for; error stays 0: graceful */
     }
     if (t->s.aborting) {
-        bool rests = weft__transport_shake_rests(t);
+        bool rests = weft__transport_shake_rests(t) && !weft__transport_speaks(t);
         if (t->s.busy)
             stop_receiving(t);
         else if (rests)

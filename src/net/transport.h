@@ -9,6 +9,7 @@
 struct weft__worker;
 struct weft__peer;
 struct weft__shake;
+struct weft__last_words;
 struct weft_tls;
 
 /* A server's or client's copy of a factory, shared by its connections; of one loop. */
@@ -28,13 +29,14 @@ struct weft__transport_extra {
     struct weft__peer *peer; /* with max_per_peer */
     weft_producer produce;   /* NULL: none */
     void *arg;
-    struct weft_stream *filter; /* of a secured connection: what its bytes go through */
-    struct weft__shake *shake;  /* while it shakes hands, else NULL */
-    struct weft_address *told;  /* by a PROXY header; NULL: nothing */
-    char *why;                  /* what weft_error_detail will say in `lost` */
-    bool waiting;               /* the producer said that it will resume by itself */
-    bool all_sent;              /* a secured one's good-bye is all that the peer may miss */
-    bool gentle;                /* the error was told to the peer: no reset */
+    struct weft_stream *filter;          /* of a secured connection: what its bytes go through */
+    struct weft__shake *shake;           /* while it shakes hands, else NULL */
+    struct weft__last_words *last_words; /* while they wait to be sent, else NULL */
+    struct weft_address *told;           /* by a PROXY header; NULL: nothing */
+    char *why;                           /* what weft_error_detail will say in `lost` */
+    bool waiting;                        /* the producer said that it will resume by itself */
+    bool all_sent; /* a secured one's good-bye is all that the peer may miss */
+    bool gentle;   /* the error was told to the peer: no reset */
 };
 
 /* 232 bytes: what an idle connection costs. */
@@ -169,6 +171,10 @@ void weft__transport_secure_step(struct weft__transport *t);
 void weft__transport_shake_back(struct weft__transport *t);
 /* Nothing of it is on the work pool any more; false: it will be told. */
 bool weft__transport_shake_rests(struct weft__transport *t);
+/* The end waits for what tells the peer of it. */
+bool weft__transport_speaks(struct weft__transport *t);
+/* From now on it does not. False: it did not before, either. */
+bool weft__transport_hush(struct weft__transport *t);
 /* The bytes below have ended: 1 by an end, < 0. */
 void weft__transport_secure_ended(struct weft__transport *t, int how);
 /* Tells the peer that nothing more comes. */

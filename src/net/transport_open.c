@@ -364,7 +364,7 @@ static int detached_main(void *arg)
     if (c.stream == NULL)
         return err;
     if (err < 0) {
-        weft_abort(&c.stream);
+        weft__stream_give_up(&c.stream, WEFT_NEVER);
         return err;
     }
     return weft_close(&c.stream, weft_after_s(60));

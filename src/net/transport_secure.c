@@ -13,9 +13,13 @@
  * A part of the handshake may be done by the work pool. The transport does not end meanwhile: as of
  * an operation under way, it waits until it is told.
  *
+ * After a fatal error the peer is told why, by an alert. Where that has to wait behind other bytes,
+ * the connection, which has failed and does nothing else any more, waits with it (`last_words`):
+ * until they are sent, WEFT__LAST_WORDS_MS have passed, or it is aborted or cancelled.
+ *
  * Invariants: `shake` is there exactly while `shaking`, and holds the context; `more` is true
- * unless the filter has used up all that came; while `away` the filter is not called; after a fatal
- * error the peer is told why, as far as that goes without waiting.
+ * unless the filter has used up all that came; while `away` the filter is not called; with
+ * `last_words` it is `aborting`, and `lost` is still to be called.
  */
 #include <errno.h>
 #include <string.h>
@@ -253,13 +257,66 @@ static int filter_open(struct weft__transport *t)
     return err;
 }
 
+struct weft__last_words {
+    struct weft__alarm alarm;
+    struct weft__transport *t;
+};
+
+static void waited_enough(struct weft__alarm *a)
+{
+    struct weft__transport *t = WEFT__CONTAINER_OF(a, struct weft__last_words, alarm)->t;
+    (void)weft__transport_hush(t);
+    weft__transport_settle(t);
+}
+
+/* The peer is being told why the connection ends. Without memory it is told what goes at once. */
+static void speak(struct weft__transport *t)
+{
+    struct weft__last_words *p = NULL;
+    weft__out_last_words(&t->s);
+    if (t->s.error == 0 && weft__out_queued(&t->s) > 0)
+        p = weft__calloc(1, sizeof *p);
+    if (p == NULL)
+        return;
+    p->t = t;
+    p->alarm.fn = waited_enough;
+    t->extra->last_words = p;
+    if (t->extra->shake != NULL) /* it has failed, and cannot be late any more */
+        weft__loop_alarm_del(t->s.loop, &t->extra->shake->alarm);
+    weft__loop_alarm(t->s.loop, &p->alarm,
+                     t->s.loop->now_ns + WEFT__LAST_WORDS_MS * INT64_C(1000000));
+}
+
+bool weft__transport_hush(struct weft__transport *t)
+{
+    struct weft__last_words *p = t->extra != NULL ? t->extra->last_words : NULL;
+    if (p == NULL)
+        return false;
+    weft__loop_alarm_del(t->s.loop, &p->alarm);
+    weft__free(p);
+    t->extra->last_words = NULL;
+    return true;
+}
+
+bool weft__transport_speaks(struct weft__transport *t)
+{
+    if (t->extra == NULL || t->extra->last_words == NULL)
+        return false;
+    if (t->s.error == 0 && weft__out_queued(&t->s) > 0)
+        return true;
+    (void)weft__transport_hush(t);
+    return false;
+}
+
 /* The filter has failed. It has queued what the peer is to know. */
 static void broken(struct weft__transport *t, int error)
 {
+    struct weft_stream *f = t->extra->filter;
     if (t->s.aborting)
         return;
     note(t);
-    weft__out_last_try(&t->s);
+    if (f != NULL && f->cls->filter->last_words(f))
+        speak(t);
     t->extra->gentle = true;
     weft__transport_fail(t, error);
 }

@@ -294,7 +294,7 @@ void weft_transport_abort(struct weft_stream *s, int error)
         p->error = error < 0 ? error : -ECONNABORTED;
         return;
     }
-    if (t->s.aborting)
+    if (t->s.aborting && !weft__transport_hush(t))
         return;
     weft__transport_fail(t, error < 0 ? error : -ECONNABORTED);
     weft__transport_stir(t);

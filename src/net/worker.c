@@ -161,6 +161,8 @@ void weft__conn_serve(struct weft__conn *c)
     if (c->parked)
         return;
     if (c->stream != NULL) {
+        int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
+        weft_deadline until = weft_after_ms(ms);
         timed_out = timed_out || c->stream->timed_out;
         if (err < 0 && s->options.failed != NULL)
             address = weft__stream_peer_or_none(c->stream);
@@ -173,10 +175,9 @@ void weft__conn_serve(struct weft__conn *c)
             weft__out_last_try(c->stream);
             weft__stream_end(&c->stream, false);
         } else if (err < 0) {
-            weft_abort(&c->stream);
+            weft__stream_give_up(&c->stream, until);
         } else {
-            int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
-            err = weft_close(&c->stream, weft_after_ms(ms));
+            err = weft_close(&c->stream, until);
         }
     }
     weft__worker_ended(c->worker, c->peer, err, timed_out, &address);

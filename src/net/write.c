@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "net/secure.h"
 #include "net/server.h"
 #include "net/stream.h"
 #include "net/transport.h"
@@ -283,4 +284,25 @@ void weft_abort(struct weft_stream **ret)
         weft_transport_abort(s, -ECONNABORTED);
     else
         weft__stream_end(&s, true);
+}
+
+/* Whether the peer is being told why it ends: by a filter; or by one whose handshake has failed,
+ * and which has left the stream with its side ended. */
+static bool tells(const struct weft_stream *s)
+{
+    if (s->proto != NULL)
+        return false;
+    if (s->cls->filter != NULL)
+        return s->cls->filter->last_words(s);
+    return s->shut && s->error == WEFT_EPOISONED;
+}
+
+void weft__stream_give_up(struct weft_stream **ret, weft_deadline d)
+{
+    if (*ret == NULL || !tells(*ret)) {
+        weft_abort(ret);
+        return;
+    }
+    int err = weft_close(ret, weft_earlier(d, weft_after_ms(WEFT__LAST_WORDS_MS)));
+    (void)err; /* the stream had failed before */
 }

@@ -52,6 +52,11 @@ static int callback_seal(struct weft_stream *f, struct iovec *iov, int n)
     return weft__tls_seal(weft__tls_of(f), iov, n);
 }
 
+static bool last_words(const struct weft_stream *f)
+{
+    return weft__tls_told(weft__tls_of(f));
+}
+
 static struct weft_stream *callback_lower(struct weft_stream *f)
 {
     return weft__tls_of(f)->lower;
@@ -70,6 +75,7 @@ const struct weft__filter_class weft__tls_filter_class = {
     .take = callback_take,
     .more = callback_more,
     .seal = callback_seal,
+    .last_words = last_words,
     .lower = callback_lower,
     .bind = callback_bind,
 };

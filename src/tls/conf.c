@@ -99,6 +99,13 @@ static void on_secret(const SSL *ssl, const char *line)
     weft__free(text);
 }
 
+/* The value has the alert's level and its number. */
+static void on_info(const SSL *ssl, int where, int value)
+{
+    if (where == SSL_CB_WRITE_ALERT && value >> 8 == SSL3_AL_FATAL)
+        weft__tls_of_ssl(ssl)->alerted = true;
+}
+
 /* --- Making ---------------------------------------------------------------------------------- */
 
 static int load_certs(struct weft__tls_conf *c, const struct weft_tls_options *o)
@@ -165,6 +172,7 @@ static int set_up(struct weft__tls_conf *c, struct weft_tls *tls)
     SSL_CTX_clear_options(c->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(c->ctx, 0);
+    SSL_CTX_set_info_callback(c->ctx, on_info);
     if (!SSL_CTX_set_min_proto_version(c->ctx, least) ||
         !SSL_CTX_set_max_proto_version(c->ctx, most) ||
         !SSL_CTX_set_cipher_list(c->ctx, CIPHERS_1_2))

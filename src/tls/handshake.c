@@ -5,8 +5,9 @@
  * Floor 4. While it runs the calling flow is the lower stream's reader and its writer, so nobody
  * else can be inside. Only success replaces the stream.
  *
- * Invariant: when it fails, the lower stream is the caller's as before, with an alert on its way
- * and, once a byte of TLS has gone either way, with no more to be written.
+ * Invariant: when it fails, the lower stream is the caller's as before, and once a byte of TLS has
+ * gone either way no more can be written to it. An alert has been sent then, unless the peer takes
+ * nothing, the caller's time is over, or it is cancelled.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -176,14 +177,26 @@ static int shake(struct weft__tls_stream *t, weft_deadline d)
     }
 }
 
-/* The handshake has failed: its alert goes out as far as it can without waiting. */
-static void say_why(struct weft__tls_stream *t)
+/* The alert goes out, if that can be within WEFT__LAST_WORDS_MS. It is the last of our side, which
+ * then ends: see weft__stream_give_up. */
+static void send_alert(struct weft__tls_stream *t, weft_deadline d)
+{
+    struct weft_stream *lower = t->lower;
+    int err = 0;
+    if (t->joins)
+        weft__out_last_words(lower);
+    if (weft__tls_unsent(t) > 0 && !lower->closed)
+        err = weft__tls_flush(t, weft_earlier(d, weft_after_ms(WEFT__LAST_WORDS_MS)));
+    if (err == 0 && weft__tls_unsent(t) == 0 && lower->error == 0 && lower->socket)
+        lower->shut = lower->cls->shutdown(lower) == 0;
+}
+
+/* The handshake has failed. */
+static void say_why(struct weft__tls_stream *t, weft_deadline d)
 {
     weft__tls_push_now(t);
-    if (!t->joins && weft__tls_unsent(t) > 0) {
-        int err = weft__tls_push(t, WEFT_NOW);
-        (void)err; /* the alert is a courtesy */
-    }
+    if (weft__tls_told(t))
+        send_alert(t, d);
     if ((t->any_in || t->any_out) && t->lower->error == 0)
         t->lower->error = WEFT_EPOISONED;
 }
@@ -266,7 +279,7 @@ static int upgrade(struct weft_stream **s, struct weft_tls *tls, const char *hos
         t->s.conn = lower->conn;
         err = shake(t, d);
         if (err < 0)
-            say_why(t);
+            say_why(t, d);
     }
     if (err == 0 && !lower->closed) {
         lower->reader = lower->writer = NULL;

@@ -5,6 +5,15 @@
  * Floor 4. Records are short after a pause (SMALL_RECORD), so that the peer can use the first of
  * them before a whole window has come, and as long as there are after BURST bytes.
  *
+ * What reading finds wrong the peer is told by an alert (RFC 8446 section 6.2), behind all that was
+ * written before. It goes at once if it can. If not, it is waited for where the connection ends:
+ * by weft_close, and by a server after its handler's error (weft__stream_give_up), within bounds. A
+ * weft_abort waits for nothing, but what an operation under way has held back is tried once more
+ * (out.c). No alert is sent, and none is waited for,
+ *  - behind a record that was cut off (WEFT_EPOISONED): nobody waits for the rest of that, either;
+ *  - when answers of the protocol have passed their bound (out_error): the peer reads nothing;
+ *  - while another flow is writing as the stream is closed: the wait for room is that flow's.
+ *
  * Invariants: a write of up to one full record's worth waits for room for all of it before it
  * encrypts anything; an end without close_notify is an error; after a fatal error nothing is read
  * or written any more.
@@ -45,8 +54,8 @@ static ssize_t take_one(struct weft__tls_stream *t, void *buf, size_t cap)
         return 0;
     }
     t->read_error = weft__tls_fail(t, false);
-    if (t->joins) /* the alert (RFC 8446 section 6.2), before who hears of it resets */
-        weft__out_last_try(t->lower);
+    if (t->joins && weft__tls_told(t)) /* before who hears of it resets */
+        weft__out_last_words(t->lower);
     if (t->s.error == 0)
         t->s.error = t->read_error;
     return t->read_error;

@@ -128,7 +128,8 @@ struct weft__tls_stream {
     int read_error; /* what reading has come to for good; 0: goes on */
     int out_error;  /* a byte for the lower stream was lost: nothing may follow */
     bool server;
-    bool joins; /* the lower stream has a queue */
+    bool alerted; /* OpenSSL has told the peer why this ends (RFC 8446, 6.2) */
+    bool joins;   /* the lower stream has a queue */
     bool any_in, any_out;
     uint8_t first_in[8]; /* what the peer began with, to say what it was when it is not TLS */
     uint8_t n_first_in;
@@ -144,6 +145,11 @@ extern const struct weft__filter_class weft__tls_filter_class; /* callback mode:
 static inline struct weft__tls_stream *weft__tls_of(const struct weft_stream *s)
 {
     return WEFT__CONTAINER_OF(s, struct weft__tls_stream, s);
+}
+/* Whether the peer can hear why it ends: the alert is on its way. */
+static inline bool weft__tls_told(const struct weft__tls_stream *t)
+{
+    return t->alerted && t->out_error == 0;
 }
 /* The filter of an SSL object, in OpenSSL's callbacks. */
 static inline struct weft__tls_stream *weft__tls_of_ssl(const SSL *ssl)
