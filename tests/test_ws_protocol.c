@@ -113,11 +113,12 @@ struct house {
     char url[WEFT_ENDPOINT_MAX + 8], endpoint[WEFT_ENDPOINT_MAX];
 };
 
-static void house_open_in(struct house *h, enum weft_model model, const struct weft_ws_options *o)
+static void house_open_as(struct house *h, const struct weft_ws_protocol *p, enum weft_model model,
+                          const struct weft_ws_options *o)
 {
     struct weft_server_options so = {.model = model};
     memset(h, 0, sizeof *h);
-    CHECK_EQ(weft_ws_factory_open(&h->factory, &protocol, o, &h->room, 0, 0), 0);
+    CHECK_EQ(weft_ws_factory_open(&h->factory, p, o, &h->room, 0, 0), 0);
     h->g = kit_group();
     CHECK_EQ(weft_server_open(&h->server, h->g, "tcp://127.0.0.1:0", &so, NULL, NULL,
                               weft_ws_factory_of(h->factory)),
@@ -128,7 +129,7 @@ static void house_open_in(struct house *h, enum weft_model model, const struct w
 
 static void house_open(struct house *h, const struct weft_ws_options *o)
 {
-    house_open_in(h, WEFT_PROTOCOLS, o);
+    house_open_as(h, &protocol, WEFT_PROTOCOLS, o);
 }
 
 static void house_close(struct house *h)
@@ -173,7 +174,7 @@ static int echoes(void *arg)
     memset(text, 'x', sizeof text);
     for (size_t i = 0; i < WEFT__ARRAY_LEN(options) * 4; i++) {
         struct house h;
-        house_open_in(&h, i % 4 < 2 ? WEFT_PROTOCOLS : WEFT_TASKS, options[i / 4]);
+        house_open_as(&h, &protocol, i % 4 < 2 ? WEFT_PROTOCOLS : WEFT_TASKS, options[i / 4]);
         h.room.encode = i % 2 != 0;
         struct weft_ws *ws = visit(&h, options[i / 4]);
         CHECK_EQ(weft_ws_deflates(ws), options[i / 4] != NULL);
@@ -475,6 +476,55 @@ static int attaches(void *arg)
     return 0;
 }
 
+/* --- More in one receive than may be answered ------------------------------------------------ */
+
+#define ORDERS 100
+#define GOODS 65536u /* all of them are six times what a write queue may hold */
+
+/* Each message is an order: its number comes back, in front of much more. */
+static int on_order(struct weft_ws *ws, const struct weft_ws_message *m, void *conn)
+{
+    static unsigned char goods[GOODS];
+    struct room *r = conn;
+    CHECK_EQ(m->len, 1);
+    CHECK(r->paused == r->resumed); /* nothing comes while writing is paused */
+    goods[0] = *(const unsigned char *)m->data;
+    return weft_ws_write(ws, WEFT_WS_BINARY, goods, sizeof goods, WEFT_NOW);
+}
+
+static struct weft_ws *order_all(struct house *h)
+{
+    struct weft_ws *ws = visit(h, NULL);
+    for (unsigned char i = 0; i < ORDERS; i++)
+        CHECK_EQ(weft_ws_write(ws, WEFT_WS_BINARY, &i, 1, WS_SOON), 0);
+    return ws;
+}
+
+static int orders(void *arg)
+{
+    struct weft_ws_protocol selling = protocol;
+    struct weft_ws_message m;
+    struct house h;
+    (void)arg;
+    selling.message = on_order;
+    house_open_as(&h, &selling, WEFT_PROTOCOLS, NULL);
+    struct weft_ws *ws = order_all(&h);
+    for (unsigned char i = 0; i < ORDERS; i++) {
+        CHECK_EQ(weft_ws_read(ws, &m, WS_SOON), 1);
+        CHECK(m.len == GOODS && *(const unsigned char *)m.data == i);
+    }
+    CHECK(h.room.paused > 0);
+    CHECK_EQ(weft_ws_close(&ws, 0, NULL, WS_SOON), 0);
+    CHECK_EQ(weft_event_wait(&h.room.emptied, WS_SOON), 0);
+    CHECK_EQ(h.room.last_error, 0);
+    ws = order_all(&h); /* and who leaves meanwhile leaves nothing behind */
+    for (size_t paused = h.room.paused; h.room.paused == paused;)
+        CHECK_EQ(weft_yield(), 0);
+    weft_ws_abort(&ws);
+    house_close(&h);
+    return 0;
+}
+
 /* --- Clients as callbacks -------------------------------------------------------------------- */
 
 struct visitor {
@@ -544,6 +594,6 @@ static int clients(void *arg)
 static const struct kit_case cases[] = {
     IN_TASK(longest),    IN_TASK(echoes),   IN_TASK(rooms),   IN_TASK(ends),
     IN_TASK(handshakes), IN_TASK(slowly),   IN_TASK(silent),  IN_TASK(back_pressure),
-    IN_TASK(memory),     IN_TASK(attaches), IN_TASK(clients),
+    IN_TASK(memory),     IN_TASK(attaches), IN_TASK(clients), IN_TASK(orders),
 };
 KIT_MAIN(cases)

@@ -231,7 +231,8 @@ struct weft_ws_protocol {
     int (*made)(struct weft_ws *ws, void *factory_arg);
     /* One message, valid during the call. An error closes with 1011. */
     int (*message)(struct weft_ws *ws, const struct weft_ws_message *m, void *conn);
-    /* The write queue passed its mark; it drained below a quarter of it. */
+    /* The write queue passed its mark, and no message is delivered; it drained below a quarter of
+     * it, and they are again. */
     void (*paused)(struct weft_ws *ws, void *conn);
     void (*resumed)(struct weft_ws *ws, void *conn);
     /* The end, once for each `made` (and for a client that failed): 0 when both sides have closed,

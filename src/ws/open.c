@@ -161,6 +161,7 @@ void weft__ws_free(struct weft_ws *ws)
     weft__ws_deflater_put(ws->deflater);
     weft__free(ws->close_reason);
     weft__free(ws->subprotocol);
+    weft__free(ws->later);
     weft__free(ws);
 }
 

@@ -9,7 +9,9 @@
  * Invariants:
  *  - `made` is called once the handshake is done, `closed` once for each `made`, and last;
  *  - a timer is armed in every phase, so that a silent peer is not waited for without end;
- *  - after a close frame of ours no message is delivered.
+ *  - after a close frame of ours no message is delivered;
+ *  - none is delivered while writing is paused, however many came in one piece: what a message
+ *    causes to be written is bounded by the next one that waits.
  */
 #include <errno.h>
 #include <string.h>
@@ -227,11 +229,24 @@ static int feed_payload(struct weft_ws *ws, uint8_t *data, size_t len, size_t *n
     return err == 0 && ws->in.left == 0 ? frame_ends(ws) : err;
 }
 
+/* Keeps what is not to be looked at before writing goes on. No more is received until then, so it
+ * is what one receive brought. */
+static void keep_for_later(struct weft_ws *ws, const uint8_t *data, size_t len)
+{
+    size_t had = ws->later != NULL ? ws->later->len : 0;
+    struct weft__ws_later *later = weft__realloc(ws->later, sizeof *later + had + len);
+    if (later == NULL) {
+        fail(ws, -ENOMEM);
+        return;
+    }
+    memcpy(later->data + had, data, len);
+    later->len = had + len;
+    ws->later = later;
+}
+
 static void feed(struct weft_ws *ws, uint8_t *data, size_t len)
 {
-    ws->heard_ns = weft__ws_now(ws);
-    ws->pinged = false;
-    while (len > 0 && ws->phase == WEFT__WS_OPEN) {
+    while (len > 0 && ws->phase == WEFT__WS_OPEN && !ws->paused) {
         size_t n = 0;
         int err = 0;
         if (!ws->in.in_frame) {
@@ -251,8 +266,26 @@ static void feed(struct weft_ws *ws, uint8_t *data, size_t len)
         if (err < 0)
             fail(ws, err);
     }
+    if (len > 0 && ws->phase == WEFT__WS_OPEN)
+        keep_for_later(ws, data, len);
     if (ws->len == 0)
         weft__ws_buf_free(ws);
+}
+
+static void heard(struct weft_ws *ws)
+{
+    ws->heard_ns = weft__ws_now(ws);
+    ws->pinged = false;
+}
+
+static void feed_later(struct weft_ws *ws)
+{
+    struct weft__ws_later *later = ws->later;
+    if (later == NULL || ws->phase != WEFT__WS_OPEN || ws->paused)
+        return;
+    ws->later = NULL;
+    feed(ws, later->data, later->len);
+    weft__free(later);
 }
 
 /* --- The handshake --------------------------------------------------------------------------- */
@@ -320,7 +353,7 @@ static int asked(struct weft_ws *ws, uint8_t *data, size_t len)
     int err = answer(ws, q, n, (const char *)data);
     if (err == 0 && q->agreed.status == 101) {
         ws->asking = NULL;
-        call_made(ws);
+        call_made(ws); /* which hears of it */
         feed(ws, data + n, len - (size_t)n);
         weft__ws_asking_free(q);
     }
@@ -358,8 +391,13 @@ static int transport_data(struct weft_stream *t, const void *data, size_t len, v
     (void)t;
     if (ws->phase == WEFT__WS_ASKED)
         return asked(ws, bytes, len);
-    if (ws->phase == WEFT__WS_OPEN)
-        feed(ws, bytes, len);
+    if (ws->phase == WEFT__WS_OPEN) {
+        heard(ws);
+        if (ws->later != NULL)
+            keep_for_later(ws, bytes, len);
+        else
+            feed(ws, bytes, len);
+    }
     return 0;
 }
 
@@ -378,6 +416,7 @@ static void transport_paused(struct weft_stream *t, void *conn)
 {
     struct weft_ws *ws = conn;
     (void)t;
+    ws->paused = true;
     if (ws->made && ws->factory->protocol->paused != NULL)
         ws->factory->protocol->paused(ws, ws->user);
 }
@@ -386,8 +425,10 @@ static void transport_resumed(struct weft_stream *t, void *conn)
 {
     struct weft_ws *ws = conn;
     (void)t;
+    ws->paused = false;
     if (ws->made && ws->factory->protocol->resumed != NULL)
         ws->factory->protocol->resumed(ws, ws->user);
+    feed_later(ws);
 }
 
 static void transport_lost(struct weft_stream *t, int error, void *conn)

@@ -201,13 +201,20 @@ struct weft_ws {
     struct weft__attached attached; /* on its way from a task to callbacks */
     void *user;
     struct weft__alarm alarm;
-    bool made;   /* was called, so that `closed` will be */
+    struct weft__ws_later *later; /* bytes that came before writing was paused; NULL: none */
+    bool paused;                  /* writing is, so nothing is delivered */
+    bool made;                    /* was called, so that `closed` will be */
     bool dialed; /* by weft_ws_protocol_dial: `closed` is called even if `made` never is */
     int reason;  /* what `closed` will be told, when it is not the transport's */
 };
 
 /* Copies and completes options. */
 void weft__ws_settings_of(struct weft__ws_settings *ret, const struct weft_ws_options *o);
+/* What one receive brought and was not delivered. */
+struct weft__ws_later {
+    size_t len;
+    uint8_t data[];
+};
 /* A request of HTTP/1 that is being read, and its answer. On the heap: it is gone when that is
  * sent. */
 struct weft__ws_asking {
