@@ -67,14 +67,9 @@ void weft__h1_conn_put(struct weft__h1_conn *c)
     site->n_spares++;
 }
 
-static int64_t now_of(const struct weft_stream *s)
-{
-    return s->loop != NULL ? s->loop->now_ns : weft_now_ns();
-}
-
 static weft_deadline after(const struct weft_stream *s, int64_t ms)
 {
-    return ms > 0 ? (weft_deadline){now_of(s) + ms * 1000000} : WEFT_NEVER;
+    return ms > 0 ? (weft_deadline){weft__stream_now_ns(s) + ms * 1000000} : WEFT_NEVER;
 }
 
 /* --- Waiting for a request -------------------------------------------------------------------- */
@@ -102,14 +97,14 @@ static int await_request(struct weft__h1_conn *c, struct weft_stream **sp)
     weft_deadline asks_until = after(s, WEFT__H1_DRAIN_IDLE_MS);
     int64_t slice = o->park_ms > 0 ? o->park_ms * 1000000 : SLICE_NS;
     for (;;) {
-        weft_deadline d = weft_earlier(until, (weft_deadline){now_of(s) + slice});
+        weft_deadline d = weft_earlier(until, (weft_deadline){weft__stream_now_ns(s) + slice});
         ssize_t n = weft_peek(s, &data, d);
         if (n != -ETIMEDOUT)
             return n > 0 ? READY : (int)n;
         if (s->timed_out)
             return -ETIMEDOUT;
         bool draining = weft_stream_draining(s);
-        if (now_of(s) >= (draining ? weft_earlier(until, asks_until) : until).ns)
+        if (weft__stream_now_ns(s) >= (draining ? weft_earlier(until, asks_until) : until).ns)
             return ENDED;
         if (!draining && o->park_ms > 0 && slice != SLICE_NS &&
             weft__h1_park(c->x.site, sp, c->requests) == 0)
@@ -305,7 +300,7 @@ int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32
         res = await_request(c, sp);
         if (res != READY)
             break;
-        int64_t since_ns = now_of(*sp);
+        int64_t since_ns = weft__stream_now_ns(*sp);
         weft_deadline until = after(*sp, site->conf->o.header_ms);
         if (WEFT__UNLIKELY(c->requests == 0)) {
             res = is_http2(c, until);

@@ -77,7 +77,7 @@ static int run_request(void *arg)
     int err = weft__h2_flush(k->h2, weft_after_ms(FLUSH_MS));
     (void)err; /* the connection's own flow sees it, too */
     k->running--;
-    k->idle_ns = weft_now_ns();
+    k->idle_ns = weft__stream_now_ns(k->s);
     return 0;
 }
 
@@ -149,7 +149,7 @@ static int begin_request(struct conn *k, struct weft__h2_stream *st)
     }
     make_room(k);
     answer_direct(k, e);
-    k->idle_ns = weft_now_ns();
+    k->idle_ns = weft__stream_now_ns(k->s);
     return 1;
 }
 

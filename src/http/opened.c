@@ -170,17 +170,12 @@ static void take(struct weft__http_kept *k, struct weft__http_opened *ret)
     *ret = (struct weft__http_opened){.fd = k->fd, .st = k->st, .kept = k, .told = &k->told};
 }
 
-static int64_t now_of(const struct weft__http_exchange *x)
-{
-    const struct weft_loop *l = x->stream->loop;
-    return l != NULL ? l->now_ns : weft_now_ns();
-}
-
 bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                             const char *path, struct weft__http_opened *ret)
 {
     struct weft__http_kept_files *files = files_of(x->site, keep);
-    struct weft__http_kept *k = files != NULL ? find(files, path, hash_of(path), now_of(x)) : NULL;
+    struct weft__http_kept *k =
+        files != NULL ? find(files, path, hash_of(path), weft__stream_now_ns(x->stream)) : NULL;
     if (k != NULL)
         take(k, ret);
     return k != NULL;
@@ -190,7 +185,7 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
                           int dirfd, const char *path, struct weft__http_opened *ret)
 {
     struct weft__http_kept_files *files = files_of(x->site, keep);
-    int64_t now = now_of(x);
+    int64_t now = weft__stream_now_ns(x->stream);
     size_t hash = files != NULL ? hash_of(path) : 0;
     struct weft__http_kept *k = files != NULL ? find(files, path, hash, now) : NULL;
     struct weft__http_opened o = {0};

@@ -186,6 +186,12 @@ bool weft__stream_leave(struct weft_stream *s, struct weft__flow **place);
  */
 ssize_t weft__stream_leave_with(struct weft_stream *s, struct weft__flow **place, ssize_t res);
 
+/* The monotonic clock: on a loop as of the turn's beginning, for which nobody asks the kernel. */
+static inline int64_t weft__stream_now_ns(const struct weft_stream *s)
+{
+    return s->loop != NULL ? s->loop->now_ns : weft_now_ns();
+}
+
 static inline uint32_t weft__loop_ms(const struct weft_loop *l)
 {
     return (uint32_t)((uint64_t)l->now_ns >> 20);

@@ -173,7 +173,7 @@ static size_t next_piece(struct source *from, size_t max, const uint8_t **at)
 /* After a pause, records are short again. */
 static void note_pause(struct weft__tls_stream *t)
 {
-    int64_t now = t->s.loop != NULL ? t->s.loop->now_ns : weft_now_ns();
+    int64_t now = weft__stream_now_ns(&t->s);
     if (now - t->wrote_ns > PAUSE_NS)
         t->burst = 0;
     t->wrote_ns = now;

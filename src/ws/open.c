@@ -105,7 +105,7 @@ void weft__ws_settings_of(struct weft__ws_settings *ret, const struct weft_ws_op
 
 int64_t weft__ws_now(const struct weft_ws *ws)
 {
-    return ws->s->loop != NULL ? ws->s->loop->now_ns : weft_now_ns();
+    return weft__stream_now_ns(ws->s);
 }
 
 void weft__ws_init(struct weft_ws *ws, struct weft_stream *s, const struct weft_ws_options *o)
