@@ -13,6 +13,16 @@
 #include "replay.h"
 #include "wire/http2_frames.h"
 
+static void see(struct weft__http2_frames *f, const void *data, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        bool head;
+        size_t n = weft__http2_frames_see(f, (const uint8_t *)data + at, len - at, &head);
+        WEFT__ASSERT(n > 0 && n <= len - at && (head || at + n == len));
+        at += n;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Walks through the first len bytes behind the preface. */
@@ -48,6 +58,16 @@ static void check(const struct weft__http2_frames *f, const uint8_t *b, size_t l
     WEFT__ASSERT(open == WEFT__HTTP2_NOTHING || f->from == from);
 }
 
+static void see(struct weft__http2_frames *f, const void *data, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        bool head;
+        size_t n = weft__http2_frames_see(f, (const uint8_t *)data + at, len - at, &head);
+        WEFT__ASSERT(n > 0 && n <= len - at && (head || at + n == len));
+        at += n;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct weft__http2_frames one, pieces;
@@ -58,13 +78,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size--;
     weft__http2_frames_init(&one);
     weft__http2_frames_init(&pieces);
-    weft__http2_frames_see(&one, (const uint8_t *)WEFT__HTTP2_PREFACE, WEFT__HTTP2_PREFACE_LEN);
-    weft__http2_frames_see(&pieces, (const uint8_t *)WEFT__HTTP2_PREFACE, WEFT__HTTP2_PREFACE_LEN);
+    see(&one, WEFT__HTTP2_PREFACE, WEFT__HTTP2_PREFACE_LEN);
+    see(&pieces, WEFT__HTTP2_PREFACE, WEFT__HTTP2_PREFACE_LEN);
     for (size_t at = 0; at < size;) {
         size_t n = weft__min_size(piece, size - at);
-        weft__http2_frames_see(&pieces, data + at, n);
+        see(&pieces, data + at, n);
         for (size_t i = 0; i < n; i++)
-            weft__http2_frames_see(&one, data + at + i, 1);
+            see(&one, data + at + i, 1);
         at += n;
         check(&pieces, data, at);
         check(&one, data, at);

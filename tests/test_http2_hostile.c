@@ -191,10 +191,59 @@ static int has_excuse(struct client *c)
     return 0;
 }
 
+/* Data for it is an error of the stream: the connection goes on. */
+static void send_late(struct client *c, uint32_t id, size_t piece)
+{
+    uint8_t buf[64];
+    uint32_t code = 0;
+    size_t len = frame(buf, 0, 0, id, "late", 4);
+    for (size_t at = 0; at < len; at += piece) {
+        put(c, buf + at, weft__min_size(piece, len - at));
+        CHECK_EQ(weft_flush(c->s, SOON), 0);
+    }
+    CHECK_EQ(await(c, id, &code), RST_STREAM);
+    CHECK_EQ(code, STREAM_CLOSED);
+}
+
+static int sends_late(struct client *c)
+{
+    begin(c, 65535);
+    ask_well(c, 1);
+    ask_well(c, 5);
+    send_late(c, 1, 13);
+    send_late(c, 5, 1);
+    send_late(c, 3, 5); /* which it has passed over */
+    ask_well(c, 7);
+    return 0;
+}
+
+/* All in one piece: what is in order for a stream, its reset, and data behind that. */
+static int resets_and_sends(struct client *c)
+{
+    static const uint8_t cancel[] = {0, 0, 0, 8};
+    uint8_t buf[256];
+    uint32_t code = 0;
+    begin(c, 65535);
+    size_t len = head(buf, 4, 1, 3, "/hold");
+    len += frame(buf + len, 0, 0, 1, "data", 4);
+    len += frame(buf + len, RST_STREAM, 0, 1, cancel, sizeof cancel);
+    put(c, buf, len);
+    ask_well(c, 3); /* nothing of that is late */
+    len = head(buf, 4, 5, 3, "/hold");
+    len += frame(buf + len, RST_STREAM, 0, 5, cancel, sizeof cancel);
+    len += frame(buf + len, 0, 1, 5, "data", 4);
+    put(c, buf, len);
+    CHECK_EQ(await(c, 5, &code), RST_STREAM);
+    CHECK_EQ(code, STREAM_CLOSED);
+    ask_well(c, 7);
+    return 0;
+}
+
 static void over(const char *driver)
 {
-    int (*const clients[])(struct client *) = {asks_again, asks_what_it_reset, asks_below,
-                                               asks_last, asks_last_again};
+    int (*const clients[])(struct client *) = {asks_again,      asks_what_it_reset, asks_below,
+                                               asks_last,       asks_last_again,    sends_late,
+                                               resets_and_sends};
     (void)driver;
     for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
         play(&(struct place){.client = clients[i]});

@@ -193,15 +193,42 @@ static size_t most_answers(const struct weft__h2 *h2)
 }
 
 /* What has been read goes to nghttp2, which tells its callbacks. */
-static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
+static int give(struct weft__h2 *h2, const uint8_t *data, size_t len)
 {
     ssize_t n = nghttp2_session_mem_recv(h2->ng, data, len);
-    h2->received += len;
-    weft__h2_seen(h2, data, len);
     if (n == NGHTTP2_ERR_NOMEM)
         return -ENOMEM;
-    if (n < 0)
-        return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
+    return n < 0 ? weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n)) : 0;
+}
+
+/* The same of a client's; but each frame of data is looked at before nghttp2 has it. */
+static int give_frames(struct weft__h2 *h2, const uint8_t *data, size_t len)
+{
+    uint64_t from = h2->frames.from;
+    size_t given = 0;
+    int err = 0;
+    for (size_t at = 0; at < len && err == 0;) {
+        bool head;
+        at += weft__http2_frames_see(&h2->frames, data + at, len - at, &head);
+        if (!head || !weft__http2_frames_is_data(&h2->frames))
+            continue;
+        size_t begin = at - weft__min_size(at, WEFT__HTTP2_FRAME_HEAD);
+        if (begin > given)
+            err = give(h2, data + given, begin - given);
+        given = begin;
+        if (err == 0)
+            err = weft__h2_past_data(h2, weft__http2_frames_stream(&h2->frames));
+    }
+    weft__h2_heard(h2, from);
+    return err == 0 ? give(h2, data + given, len - given) : err;
+}
+
+static int feed(struct weft__h2 *h2, const uint8_t *data, size_t len)
+{
+    int err = h2->server ? give_frames(h2, data, len) : give(h2, data, len);
+    h2->received += len;
+    if (err < 0)
+        return err;
     if (!h2->server || nghttp2_session_get_outbound_queue_size(h2->ng) <= most_answers(h2))
         return 0;
     if (nghttp2_session_terminate_session(h2->ng, NGHTTP2_ENHANCE_YOUR_CALM) != 0)

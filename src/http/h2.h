@@ -161,13 +161,17 @@ void weft__h2_wake(struct weft__h2_stream *st);
 /* Ends the connection for that reason; who waits is told. */
 void weft__h2_break(struct weft__h2 *h2, int error);
 
-/* The next bytes, as weft_peek; and that these came (h2_slow.c). WEFT_EPROTOCOL: the client does
- * not finish what it has begun, and a GOAWAY that says so is with nghttp2. */
+/* The next bytes, as weft_peek (h2_slow.c). WEFT_EPROTOCOL: the client does not finish what it has
+ * begun, and a GOAWAY that says so is with nghttp2. */
 ssize_t weft__h2_next(struct weft__h2 *h2, const void **data, weft_deadline d);
-void weft__h2_seen(struct weft__h2 *h2, const uint8_t *data, size_t len);
+/* Some of a client's came, before which `from` was where it had begun something. */
+void weft__h2_heard(struct weft__h2 *h2, uint64_t from);
 
 /* The client has ended or reset that stream (h2_past.c). */
 void weft__h2_past_add(struct weft__h2 *h2, int32_t id);
+/* Data comes for that stream, and what came before it is with nghttp2: resets one that the client
+ * has ended. 0, -ENOMEM. */
+int weft__h2_past_data(struct weft__h2 *h2, int32_t id);
 /* A callback of nghttp2's: ends a connection whose client begins such a stream again. */
 int weft__h2_past_check(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *arg);
 

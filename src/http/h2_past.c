@@ -5,12 +5,14 @@
  * Floor 5. nghttp2 forgets streams that are closed, and passes over what comes for them: it may
  * have been on its way when we reset them. But where the client itself has ended or reset a stream,
  * or has passed its number over, a head for it has no such excuse, and is an error of the
- * connection (RFC 9113 sections 5.1 and 5.1.1). Data is passed over, as section 5.1 lets it be:
- * nghttp2 counts it against the connection's window and tells nobody.
+ * connection (RFC 9113 sections 5.1 and 5.1.1), and data for it one of the stream (section 6.1).
+ * nghttp2 counts that against the connection's window and tells nobody, so it is looked at before.
  *
  * Invariant: what is remembered is certain. What has been forgotten, for the spans have a maximum,
  * is passed over.
  */
+#include <errno.h>
+
 #include "http/h2.h"
 
 static struct weft__h2_span *span_of(struct weft__h2 *h2, int32_t id)
@@ -43,6 +45,15 @@ void weft__h2_past_add(struct weft__h2 *h2, int32_t id)
 {
     if (h2->server && span_of(h2, id) == NULL)
         add(h2, id, id, NGHTTP2_STREAM_CLOSED);
+}
+
+int weft__h2_past_data(struct weft__h2 *h2, int32_t id)
+{
+    if (id > h2->newest || span_of(h2, id) == NULL ||
+        nghttp2_session_get_stream_user_data(h2->ng, id) != NULL)
+        return 0;
+    int err = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_STREAM_CLOSED);
+    return err != 0 ? -ENOMEM : 0;
 }
 
 int weft__h2_past_check(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *arg)

@@ -15,12 +15,8 @@
 
 #define NS_PER_MS INT64_C(1000000)
 
-void weft__h2_seen(struct weft__h2 *h2, const uint8_t *data, size_t len)
+void weft__h2_heard(struct weft__h2 *h2, uint64_t from)
 {
-    uint64_t from = h2->frames.from;
-    if (!h2->server)
-        return;
-    weft__http2_frames_see(&h2->frames, data, len);
     if (h2->frames.from != from || weft__http2_frames_open(&h2->frames) == WEFT__HTTP2_DATA)
         h2->slow_ns = 0;
 }

@@ -6,7 +6,6 @@
 
 #include "base/base.h"
 
-#define TYPE_DATA 0x0
 #define TYPE_HEADERS 0x1
 #define TYPE_PUSH_PROMISE 0x5
 #define TYPE_CONTINUATION 0x9
@@ -27,34 +26,51 @@ static void head_came(struct weft__http2_frames *f)
     f->preface = f->preface && f->left > 0;
 }
 
-void weft__http2_frames_see(struct weft__http2_frames *f, const uint8_t *data, size_t len)
+/* Bytes of the preface or of a payload. */
+static size_t pass(struct weft__http2_frames *f, size_t len)
 {
-    while (len > 0) {
-        size_t n;
+    size_t n = weft__min_size(len, f->left);
+    f->left -= (uint32_t)n;
+    f->at += n;
+    if (f->left == 0 && f->at > WEFT__HTTP2_PREFACE_LEN)
+        f->preface = false;
+    return n;
+}
+
+/* Bytes of a frame's head. */
+static size_t take(struct weft__http2_frames *f, const uint8_t *data, size_t len)
+{
+    size_t n = weft__min_size(len, WEFT__HTTP2_FRAME_HEAD - f->have);
+    if (f->have == 0 && !f->block && !f->preface)
+        f->from = f->at;
+    memcpy(f->head + f->have, data, n);
+    f->have = (uint8_t)(f->have + n);
+    f->at += n;
+    return n;
+}
+
+size_t weft__http2_frames_see(struct weft__http2_frames *f, const uint8_t *data, size_t len,
+                              bool *head)
+{
+    size_t at = 0;
+    *head = false;
+    while (at < len && !*head) {
         if (f->left > 0) {
-            n = weft__min_size(len, f->left);
-            f->left -= (uint32_t)n;
-            if (f->left == 0 && f->at + n > WEFT__HTTP2_PREFACE_LEN)
-                f->preface = false;
+            at += pass(f, len - at);
         } else {
-            if (f->have == 0 && !f->block && !f->preface)
-                f->from = f->at;
-            n = weft__min_size(len, WEFT__HTTP2_FRAME_HEAD - f->have);
-            memcpy(f->head + f->have, data, n);
-            f->have = (uint8_t)(f->have + n);
-            if (f->have == WEFT__HTTP2_FRAME_HEAD)
-                head_came(f);
+            at += take(f, data + at, len - at);
+            *head = f->have == WEFT__HTTP2_FRAME_HEAD;
         }
-        f->at += n;
-        data += n;
-        len -= n;
     }
+    if (*head)
+        head_came(f);
+    return at;
 }
 
 enum weft__http2_open weft__http2_frames_open(const struct weft__http2_frames *f)
 {
     if (f->left == 0 && f->have == 0 && !f->block && !f->preface)
         return WEFT__HTTP2_NOTHING;
-    bool data = f->left > 0 && !f->block && !f->preface && f->head[3] == TYPE_DATA;
+    bool data = f->left > 0 && !f->block && !f->preface && weft__http2_frames_is_data(f);
     return data ? WEFT__HTTP2_DATA : WEFT__HTTP2_FRAME;
 }

@@ -34,7 +34,20 @@ struct weft__http2_frames {
 };
 
 void weft__http2_frames_init(struct weft__http2_frames *f);
-void weft__http2_frames_see(struct weft__http2_frames *f, const uint8_t *data, size_t len);
+/* Looks at the next bytes, up to the end of a frame's head, which is then in f->head (*head), or to
+ * their own. Returns how many those are: it has to be called again for the others. */
+size_t weft__http2_frames_see(struct weft__http2_frames *f, const uint8_t *data, size_t len,
+                              bool *head);
+/* Of the head that came last. */
+static inline bool weft__http2_frames_is_data(const struct weft__http2_frames *f)
+{
+    return f->head[3] == 0;
+}
+static inline int32_t weft__http2_frames_stream(const struct weft__http2_frames *f)
+{
+    return (int32_t)((uint32_t)(f->head[5] & 0x7f) << 24 | (uint32_t)f->head[6] << 16 |
+                     (uint32_t)f->head[7] << 8 | f->head[8]);
+}
 enum weft__http2_open weft__http2_frames_open(const struct weft__http2_frames *f);
 
 #endif
