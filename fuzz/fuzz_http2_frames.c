@@ -13,16 +13,6 @@
 #include "replay.h"
 #include "wire/http2_frames.h"
 
-static void see(struct weft__http2_frames *f, const void *data, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        bool head;
-        size_t n = weft__http2_frames_see(f, (const uint8_t *)data + at, len - at, &head);
-        WEFT__ASSERT(n > 0 && n <= len - at && (head || at + n == len));
-        at += n;
-    }
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Walks through the first len bytes behind the preface. */
