@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A flood of peers that begin a handshake and never end it, beside live connections: these go on,
- * memory stays bounded, the slow ones are cut off in time, and afterwards all is as before. How
- * much longer a round trip takes is a benchmark's to say: here nobody starves, on a busy machine,
- * too.
+ * memory stays bounded, the slow ones are cut off in time, and afterwards all is as before.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -22,7 +20,6 @@ enum {
     TRIAL = 64,
     PINGS = 2,
     APART_MS = 150,
-    STARVED_US = 200000,
     MOST_MIB = 600 /* by all that wait, and those that have begun */
 };
 
@@ -235,8 +232,8 @@ static void run(int max_handshakes)
                   (double)coming.median_us / (double)before.median_us,
                   (double)standing.median_us / (double)before.median_us, standing.mib - before.mib);
     CHECK(standing.mib - before.mib <= MOST_MIB);
-    CHECK(coming.median_us <= 4 * before.median_us + STARVED_US);
-    CHECK(standing.median_us <= 4 * before.median_us + STARVED_US);
+    CHECK(coming.median_us <= 4 * before.median_us + 20000);
+    CHECK(standing.median_us <= 4 * before.median_us + 20000);
     all_cut();
     CHECK(weft_now_ns() - began >= weft_ms(all.handshake_ms));
     until_live(s, LIVE);
