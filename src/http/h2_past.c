@@ -49,7 +49,7 @@ void weft__h2_past_add(struct weft__h2 *h2, int32_t id)
 
 int weft__h2_past_data(struct weft__h2 *h2, int32_t id)
 {
-    if (id > h2->newest || span_of(h2, id) == NULL ||
+    if (id % 2 == 0 || id > h2->newest || span_of(h2, id) == NULL ||
         nghttp2_session_get_stream_user_data(h2->ng, id) != NULL)
         return 0;
     int err = nghttp2_submit_rst_stream(h2->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_STREAM_CLOSED);
