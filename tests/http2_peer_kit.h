@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client of HTTP/2 whose frames are bytes by hand: for what no library would send.
+ * A client of HTTP/2 whose frames are bytes by hand: for what no library would send. And a server
+ * for it, in a simulation, so that a minute costs nothing.
  */
 #ifndef HTTP2_PEER_KIT_H
 #define HTTP2_PEER_KIT_H
+
+#include <weft/sim.h>
 
 #include "http_kit.h"
 
@@ -11,7 +14,7 @@
 #define GOAWAY 7
 #define RST_STREAM 3
 
-struct place; /* the test's own */
+struct place;
 
 struct client {
     struct place *place;
@@ -110,6 +113,75 @@ static inline int await(struct client *c, uint32_t id, uint32_t *code)
         if (h[3] < 2 && number_of(h + 5) == id && (h[4] & 1) != 0)
             return 0;
     }
+}
+
+/* --- The server, and both together ------------------------------------------------------------ */
+
+struct place {
+    struct weft_http_options o;
+    int (*client)(struct client *c);
+    void (*routes)(struct weft_http_app *app, struct place *p); /* beside those of place_app() */
+    struct weft_event go, over;
+    int body; /* what reading one gave */
+    int held;
+};
+
+static inline int place_small(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_text(r, 200, "small");
+}
+
+static inline int place_whole(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    struct place *p = arg;
+    const void *data;
+    size_t len;
+    p->body = weft_http_body(q, &data, &len, WEFT_NEVER);
+    return p->body < 0 ? p->body : weft_http_text(r, 200, "%zu", len);
+}
+
+static inline struct weft_http_app *place_app(struct place *p)
+{
+    struct weft_http_app *app = http_kit_app();
+    http_kit_at_once(app, "GET /now", place_small);
+    http_kit_route(app, "GET /small", place_small);
+    CHECK_EQ(weft_http_route(app, "POST /whole", place_whole, p), 0);
+    p->routes(app, p);
+    return app;
+}
+
+static inline int place_server(void *arg)
+{
+    struct place *p = arg;
+    struct weft_group *g = kit_group();
+    struct weft_http_app *app = place_app(p);
+    CHECK_EQ(weft_http_serve(g, "tcp://*:80", app, &p->o), 0);
+    CHECK_EQ(weft_event_wait(&p->over, WEFT_NEVER), 0);
+    weft_group_cancel(g);
+    (void)weft_group_close(&g);
+    weft_http_app_close(&app);
+    return 0;
+}
+
+static inline int place_client(void *arg)
+{
+    struct client c = {.place = arg};
+    CHECK_EQ(weft_dial(&c.s, "tcp://server:80", NULL, SOON), 0);
+    int err = c.place->client(&c);
+    weft_abort(&c.s);
+    weft_event_set(&c.place->over);
+    return err;
+}
+
+static inline void place_play(struct place *p)
+{
+    struct weft_sim *sim = NULL;
+    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    CHECK_EQ(weft_sim_host(sim, "server", place_server, p), 0);
+    CHECK_EQ(weft_sim_host(sim, "client", place_client, p), 0);
+    CHECK_EQ(weft_sim_run(sim, weft_s(3600)), 0);
+    CHECK_EQ(weft_sim_close(&sim), 0);
 }
 
 #endif

@@ -4,7 +4,6 @@
  * several, the payload of DATA. What bounds each, to the second, in simulation; and that it does in
  * threads, and over TLS. The client is bytes by hand.
  */
-#include <weft/sim.h>
 #include <weft/tls.h>
 
 #include "http2_peer_kit.h"
@@ -15,20 +14,7 @@
 #define BODY_S 12   /* body_ms */
 #define OTHER_S 600 /* of what is not to strike */
 
-struct place {
-    struct weft_http_options o;
-    int (*client)(struct client *c);
-    struct weft_event over;
-    int body; /* what reading one gave */
-};
-
 /* --- The server ------------------------------------------------------------------------------- */
-
-static int small(struct weft_http_request *q, struct weft_http_response *r, void *arg)
-{
-    (void)q, (void)arg;
-    return weft_http_text(r, 200, "small");
-}
 
 static int hold(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
@@ -37,61 +23,20 @@ static int hold(struct weft_http_request *q, struct weft_http_response *r, void 
     return weft_event_wait(&never, WEFT_NEVER);
 }
 
-static int whole(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+static void routes(struct weft_http_app *app, struct place *p)
 {
-    struct place *p = arg;
-    const void *data;
-    size_t len;
-    p->body = weft_http_body(q, &data, &len, WEFT_NEVER);
-    return p->body < 0 ? p->body : weft_http_text(r, 200, "%zu", len);
-}
-
-static struct weft_http_app *app_of(struct place *p)
-{
-    struct weft_http_app *app = http_kit_app();
-    http_kit_at_once(app, "GET /now", small);
-    http_kit_route(app, "GET /small", small);
+    (void)p;
     http_kit_route(app, "* /hold", hold);
-    CHECK_EQ(weft_http_route(app, "POST /whole", whole, p), 0);
-    return app;
-}
-
-static int server_host(void *arg)
-{
-    struct place *p = arg;
-    struct weft_group *g = kit_group();
-    struct weft_http_app *app = app_of(p);
-    CHECK_EQ(weft_http_serve(g, "tcp://*:80", app, &p->o), 0);
-    CHECK_EQ(weft_event_wait(&p->over, WEFT_NEVER), 0);
-    weft_group_cancel(g);
-    (void)weft_group_close(&g);
-    weft_http_app_close(&app);
-    return 0;
-}
-
-static int client_host(void *arg)
-{
-    struct client c = {.place = arg};
-    CHECK_EQ(weft_dial(&c.s, "tcp://server:80", NULL, SOON), 0);
-    int err = c.place->client(&c);
-    weft_abort(&c.s);
-    weft_event_set(&c.place->over);
-    return err;
 }
 
 /* o: what is not set is long. */
 static struct place play(int (*client)(struct client *c), struct weft_http_options o)
 {
-    struct weft_sim *sim = NULL;
-    struct place p = {.client = client, .o = o};
+    struct place p = {.client = client, .routes = routes, .o = o};
     p.o.header_ms = o.header_ms != 0 ? o.header_ms : HEADER_S * 1000;
     p.o.body_ms = BODY_S * 1000;
     p.o.idle_ms = OTHER_S * 1000;
-    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
-    CHECK_EQ(weft_sim_host(sim, "server", server_host, &p), 0);
-    CHECK_EQ(weft_sim_host(sim, "client", client_host, &p), 0);
-    CHECK_EQ(weft_sim_run(sim, weft_s(3600)), 0);
-    CHECK_EQ(weft_sim_close(&sim), 0);
+    place_play(&p);
     return p;
 }
 
@@ -329,7 +274,7 @@ static void bodies(const char *driver)
 static void served(enum weft_model model, bool tls, void (*client)(struct client *c),
                    struct place *p)
 {
-    struct http_kit k = {.app = app_of(p), .g = kit_group()};
+    struct http_kit k = {.app = place_app(p), .g = kit_group()};
     struct client c = {.place = p};
     struct weft_tls *trusting = NULL;
     char *pem = NULL;
@@ -382,7 +327,7 @@ static void sends_half_a_frame(struct client *c)
 static int everywhere(void *arg)
 {
     (void)arg;
-    struct place p = {.body = 0};
+    struct place p = {.routes = routes};
     served(WEFT_TASKS, true, sends_half_a_preface, &p);
     served(WEFT_TASKS, true, sends_half_a_head, &p);
     served(WEFT_THREADS, false, sends_half_a_head, &p);
