@@ -205,15 +205,14 @@ bool weft__http_token(struct weft__slice s)
     return s.len > 0 && weft__http_all(s, WEFT__HC_TOKEN);
 }
 
-/* Of eight bytes: 0 when none is below 0x20 or DEL. HTAB is not among them, which is asked again.
- */
-static inline uint64_t odd_8(const char *at)
+/* Eight bytes none of which is below 0x20 or DEL; HTAB is not among them, which is asked again. */
+static inline bool is_plain_8(const char *at)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
     uint64_t v;
     memcpy(&v, at, sizeof v);
     uint64_t del = v ^ (0x7f * ones);
-    return (((v - 0x20 * ones) & ~v) | ((del - ones) & ~del)) & tops;
+    return (((v - 0x20 * ones) & ~v) & tops) == 0 && (((del - ones) & ~del) & tops) == 0;
 }
 
 bool weft__http_value(struct weft__slice s)
@@ -223,14 +222,10 @@ bool weft__http_value(struct weft__slice s)
         return true;
     if (s.at[0] == ' ' || s.at[0] == '\t' || s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t')
         return false;
-    if (s.len >= 8) {
-        uint64_t odd = odd_8(s.at + s.len - 8);
-        for (; i + 8 < s.len; i += 8)
-            odd |= odd_8(s.at + i);
-        if (odd == 0)
-            return true;
-        i = 0;
-    }
+    while (i + 8 <= s.len && is_plain_8(s.at + i))
+        i += 8;
+    if (i + 8 > s.len && s.len >= 8 && is_plain_8(s.at + s.len - 8))
+        return true;
     return weft__http_all(weft__slice_from(s, i), WEFT__HC_VALUE);
 }
 
