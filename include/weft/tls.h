@@ -58,8 +58,13 @@ struct weft_tls_options {
                          a list there, and one that is not out of date */
     const char *alpn; /* protocols, the preferred first: "h2,http/1.1" */
     enum weft_tls_version min_version, max_version; /* TLS 1.2, TLS 1.3 */
-    enum weft_tls_client client;                    /* servers; needs ca or ca_dir */
-    bool strict_sni;         /* servers: refuse names that no certificate has */
+    /* OpenSSL's names with colons, the preferred first, of both versions (openssl-ciphers(1)); a
+     * version that has none in it is not spoken. A server goes by its own order, but takes ChaCha20
+     * where the client would rather. NULL: AES-128-GCM, AES-256-GCM, ChaCha20-Poly1305. Others than
+     * these three, or without forward secrecy, are refused. */
+    const char *ciphers;
+    enum weft_tls_client client; /* servers; needs ca or ca_dir */
+    bool strict_sni;             /* servers: refuse names that no certificate has */
     const char *keylog_file; /* secrets are appended to it, for wireshark: whoever has it can read
                                 everything */
     size_t sessions_max;     /* clients: sessions kept for resumption; 0: 64 */
@@ -158,7 +163,7 @@ WEFT_API void weft_tls_text_free(char **text);
 /* Texts belong to the stream and live as long as it does; none is NULL. */
 struct weft_tls_info {
     const char *version; /* "TLSv1.3" */
-    const char *cipher;  /* "TLS_AES_256_GCM_SHA384" */
+    const char *cipher;  /* "TLS_AES_128_GCM_SHA256" */
     const char *alpn;    /* what was agreed on, or "" */
     const char *sni;     /* the name that the client asked for, or "" */
     bool server;         /* this side is the server */

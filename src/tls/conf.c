@@ -14,9 +14,6 @@
 #include "sys/call_file.h"
 #include "tls/tls.h"
 
-/* For TLS 1.2: forward secrecy and authenticated encryption only. (1.3 has nothing else.) */
-#define CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
-
 void weft__tls_conf_unref(struct weft__tls_conf *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
@@ -174,9 +171,11 @@ static int set_up(struct weft__tls_conf *c, struct weft_tls *tls)
     SSL_CTX_set_read_ahead(c->ctx, 0);
     SSL_CTX_set_info_callback(c->ctx, on_info);
     if (!SSL_CTX_set_min_proto_version(c->ctx, least) ||
-        !SSL_CTX_set_max_proto_version(c->ctx, most) ||
-        !SSL_CTX_set_cipher_list(c->ctx, CIPHERS_1_2))
-        return weft__tls_fail_setup("versions and ciphers");
+        !SSL_CTX_set_max_proto_version(c->ctx, most))
+        return weft__tls_fail_setup("versions");
+    int err = weft__tls_set_ciphers(c->ctx, o->ciphers);
+    if (err < 0)
+        return err;
     if (tls->alpn_len > 0) {
         if (SSL_CTX_set_alpn_protos(c->ctx, tls->alpn, (unsigned)tls->alpn_len) != 0)
             return -ENOMEM;

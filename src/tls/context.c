@@ -77,7 +77,7 @@ static int copy_certificates(struct weft_tls_options *to, const struct weft_tls_
 static int copy_options(struct weft_tls_options *to, const struct weft_tls_options *from)
 {
     *to = *from;
-    to->ca = to->ca_dir = to->crl = to->alpn = to->keylog_file = NULL;
+    to->ca = to->ca_dir = to->crl = to->alpn = to->ciphers = to->keylog_file = NULL;
     int err = copy_certificates(to, from);
     if (err == 0)
         err = copy_text(&to->ca, from->ca);
@@ -87,6 +87,8 @@ static int copy_options(struct weft_tls_options *to, const struct weft_tls_optio
         err = copy_text(&to->crl, from->crl);
     if (err == 0)
         err = copy_text(&to->alpn, from->alpn);
+    if (err == 0)
+        err = copy_text(&to->ciphers, from->ciphers);
     if (err == 0)
         err = copy_text(&to->keylog_file, from->keylog_file);
     if (to->sessions_max == 0)
@@ -105,6 +107,7 @@ static void free_options(struct weft_tls_options *o)
     free_text(o->ca_dir);
     free_text(o->crl);
     free_text(o->alpn);
+    free_text(o->ciphers);
     free_text(o->keylog_file);
 }
 

@@ -92,6 +92,9 @@ void weft__tls_conf_unref(struct weft__tls_conf *c);
 /* Makes a conf of the context's options; reads files (conf.c). */
 int weft__tls_conf_open(struct weft__tls_conf **ret, struct weft_tls *tls);
 
+/* names: of the options; NULL: the default. After the versions are set (ciphers.c). */
+int weft__tls_set_ciphers(SSL_CTX *ctx, const char *names);
+
 /* Reading PEM (pem.c). what: "certificate", for the detail. */
 int weft__tls_load_cert(struct weft__tls_cert *ret, const struct weft_tls_certificate *c);
 void weft__tls_free_cert(struct weft__tls_cert *c);
