@@ -4,8 +4,10 @@
 
 Floor 6. The method is that of run.py (server CPU per message, alternating rounds, paired ratios);
 what differs is the certificates, made for the run, and the handshakes, counted for each second of
-the server's CPU. In a storm what counts is how long live connections wait beside it. Names that end
-in -pool are servers whose handshakes go to the work pool (handshake_offload).
+the server's CPU. Names that end in -greets are servers of ours that speak first, as nginx does
+there; the others read a byte and echo it. In a storm what counts is how long live connections wait
+beside it. Names that end in -pool are servers whose handshakes go to the work pool
+(handshake_offload).
 
 Invariants: only 127.0.0.0/8 is touched; every child is ended; files are in a directory of the run.
 """
@@ -30,9 +32,11 @@ load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {{ worker_connections 4096; }}
 stream {{ server {{
   listen 127.0.0.1:{port} ssl; ssl_certificate {cert}; ssl_certificate_key {key};
-  ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets on; tcp_nodelay on;
+  ssl_protocols TLSv1.3; {ciphers} ssl_session_cache off; ssl_session_tickets on; tcp_nodelay on;
   return x; }} }}
 """
+# What each server would choose costs differently: nginx is there a second time, with our choice.
+AES_128 = "ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;"
 CELLS = {"64 B": (64, 64), "16 KiB": (64, 16384), "64 B, 1,000 connections": (1000, 64)}
 BARS = {"64 B": 1.15, "64 B, 1,000 connections": 1.15}  # CPU per message over raw, at most
 BULK_BAR = 0.95  # throughput for each second of CPU over raw, at least
@@ -57,10 +61,12 @@ class Running:
 
     def __enter__(self):
         port = 0
-        if self.peer.name == "nginx":
+        if self.peer.name.startswith("nginx"):
             port = free_port()
+            ciphers = AES_128 if self.peer.name.endswith("-aes128") else ""
             with open(f"{self.work}/nginx.conf", "w", encoding="utf-8") as f:
-                f.write(NGINX.format(dir=self.work, port=port, cert=self.cert, key=self.key))
+                f.write(NGINX.format(dir=self.work, port=port, cert=self.cert, key=self.key,
+                                     ciphers=ciphers))
         argv = [a.format(cert=self.cert, key=self.key, dir=self.work) for a in self.peer.argv]
         self.child = run.spawn(argv, {run.SERVER_CORE}, stderr=subprocess.DEVNULL)
         if port == 0:
@@ -111,9 +117,13 @@ def contenders(args):
                     "--listen", "tls://127.0.0.1:0", "--cert", "{cert}", "--key", "{key}"]
             found.append(Peer(f"weft-{model}-{driver}", argv))
             found.append(Peer(f"weft-{model}-{driver}-pool", argv + ["--handshake-offload"]))
+            found.append(Peer(f"weft-{model}-{driver}-greets",
+                              [args.greet, model, driver, "tls://127.0.0.1:0?cert={cert}&key={key}"],
+                              speaks_first=True))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    found.append(Peer("nginx", [nginx, "-c", "{dir}/nginx.conf", "-e", "{dir}/nginx.log", "-g", ""],
-                      speaks_first=True))
+    for name in ("nginx", "nginx-aes128"):
+        found.append(Peer(name, [nginx, "-c", "{dir}/nginx.conf", "-e", "{dir}/nginx.log", "-g",
+                                 ""], speaks_first=True))
     return [p for p in found if p.missing() is None and re.search(args.only, p.name)]
 
 
@@ -216,7 +226,8 @@ def run_all(args, work):
             check(failures, title, ratios, lambda r, b=BARS[title]: r <= b)
         else:
             check(failures, title, ratios, lambda r: 1 / r >= BULK_BAR)
-    reference = "nginx" if any(p.name == "nginx" for p in peers) else "raw-epoll-tls"
+    reference = next((n for n in ("nginx-aes128", "nginx") if any(p.name == n for p in peers)),
+                     "raw-epoll-tls")
     for title, how, ca in (("full, ECDSA P-256", "full", ecdsa), ("full, RSA-2048", "full", rsa),
                            ("resumed, ECDSA P-256", "resumed", ecdsa)):
         if not re.search(args.cell, "handshakes " + title):
@@ -235,6 +246,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     build = os.path.join(run.ROOT, "build")
     p.add_argument("--weft", default=f"{build}/apps/weft/weft")
+    p.add_argument("--greet", default=f"{build}/bench/greet")
     p.add_argument("--peers", default=f"{build}/bench/peers")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=2.0)
