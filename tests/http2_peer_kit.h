@@ -122,7 +122,8 @@ struct place {
     int (*client)(struct client *c);
     void (*routes)(struct weft_http_app *app, struct place *p); /* beside those of place_app() */
     struct weft_event go, over;
-    int body; /* what reading one gave */
+    int body;                            /* what reading one gave */
+    struct weft_http_server_stats stats; /* at the end */
     int held;
 };
 
@@ -156,8 +157,10 @@ static inline int place_server(void *arg)
     struct place *p = arg;
     struct weft_group *g = kit_group();
     struct weft_http_app *app = place_app(p);
-    CHECK_EQ(weft_http_serve(g, "tcp://*:80", app, &p->o), 0);
+    struct weft_http_server *server = NULL;
+    CHECK_EQ(weft_http_server_open(&server, g, "tcp://*:80", app, &p->o), 0);
     CHECK_EQ(weft_event_wait(&p->over, WEFT_NEVER), 0);
+    weft_http_server_stats_mt(server, &p->stats);
     weft_group_cancel(g);
     (void)weft_group_close(&g);
     weft_http_app_close(&app);

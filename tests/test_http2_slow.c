@@ -246,9 +246,9 @@ static int half_body(struct client *c)
 static void begins(const char *driver)
 {
     (void)driver;
-    (void)play(half_preface, (struct weft_http_options){0});
-    (void)play(only_preface, (struct weft_http_options){0});
-    (void)play(half_settings, (struct weft_http_options){0});
+    int (*const clients[])(struct client *) = {half_preface, only_preface, half_settings};
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
+        CHECK_EQ(play(clients[i], (struct weft_http_options){0}).stats.bad_requests, 1);
 }
 
 static void heads(const char *driver)
@@ -257,7 +257,8 @@ static void heads(const char *driver)
                                                half_ping, second_head, slow_heads};
     (void)driver;
     for (size_t i = 0; i < WEFT__ARRAY_LEN(clients); i++)
-        (void)play(clients[i], (struct weft_http_options){0});
+        CHECK_EQ(play(clients[i], (struct weft_http_options){0}).stats.bad_requests,
+                 clients[i] != slow_heads);
     (void)play(waits_longer, (struct weft_http_options){.header_ms = -1});
 }
 
@@ -266,6 +267,7 @@ static void bodies(const char *driver)
     (void)driver;
     struct place p = play(slow_body, (struct weft_http_options){.min_rate = 1});
     CHECK_EQ(p.body, 0);
+    CHECK_EQ(p.stats.bad_requests, 0);
     (void)play(half_body, (struct weft_http_options){.min_rate = 1});
 }
 

@@ -171,7 +171,7 @@ struct weft_http_server_stats {
     struct weft_server_stats server;
     uint64_t requests;     /* answered or given up */
     uint64_t by_class[6];  /* by the first digit of their status; 0: reset without one */
-    uint64_t bad_requests; /* refused before a handler saw them */
+    uint64_t bad_requests; /* refused before a handler saw them, or not finished in header_ms */
     uint64_t upgrades;
     uint64_t parked;  /* connections that are idle without a task, now */
     uint64_t at_once; /* answered without a task */

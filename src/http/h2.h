@@ -115,6 +115,7 @@ struct weft__h2 {
     bool gathering;   /* frames are kept, while there is room, for somebody who will flush soon */
     bool peer_goaway; /* no new streams of ours */
     bool ping_acked;  /* the peer has answered a ping */
+    bool slow_head;   /* the client has not finished in time what would have been a request */
     int error;
     struct weft__h2_options options;
     struct weft__list streams;

@@ -281,6 +281,8 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s, int64_t 
         int flushed = weft__h2_flush(k.h2, weft_after_ms(FLUSH_MS)); /* GOAWAY */
         err = err == 0 && flushed < 0 ? flushed : err;
     }
+    if (k.h2 != NULL && k.h2->slow_head)
+        weft__http_count(site, &site->counters.bad_requests);
     int why = k.h2 != NULL ? k.h2->error : -ENOMEM;
     bool ours = (why == 0 || why == WEFT_EEOF || why == WEFT_EPROTOCOL) && !s->end;
     if (k.h2 != NULL)

@@ -25,6 +25,7 @@ static int too_slow(struct weft__h2 *h2, bool body)
 {
     const char *why = body ? "nothing came within a frame of a body"
                            : "a frame or the head of a request took too long";
+    h2->slow_head = !body;
     int32_t last = nghttp2_session_get_last_proc_stream_id(h2->ng);
     if (nghttp2_submit_goaway(h2->ng, NGHTTP2_FLAG_NONE, last, NGHTTP2_ENHANCE_YOUR_CALM,
                               (const uint8_t *)why, strlen(why)) != 0)
