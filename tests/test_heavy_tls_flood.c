@@ -20,7 +20,7 @@ enum {
     TRIAL = 64,
     PINGS = 2,
     APART_MS = 150,
-    MOST_MIB = 600 /* by all that wait, and those that have begun */
+    MOST_MIB = KIT_SANITIZED ? 600 : 300 /* by all that wait, and those that have begun */
 };
 
 static struct {
@@ -124,13 +124,15 @@ static void measure(const char *what, struct figures *f)
 
 /* --- The flood -------------------------------------------------------------------------------- */
 
-/* Nothing; the head of a record; a record that is said to be longer than what comes. */
+/* Nothing; the head of a record; a record that is said to be longer than what comes; a whole one
+ * that is the first of a hello's, with which a handshake begins. */
 static void begin_handshake(int fd, int i)
 {
     static const char head[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on";
-    static const size_t most[] = {0, 3, 5, sizeof head - 1};
-    size_t n = most[i % 4];
-    CHECK(n == 0 || send(fd, head, n, MSG_NOSIGNAL) == (ssize_t)n);
+    static const char first[] = "\x16\x03\x01\x00\x06\x01\x00\x01\xfc\x03\x03";
+    static const size_t most[] = {0, 3, 5, sizeof head - 1, sizeof first - 1};
+    size_t n = most[i % 5];
+    CHECK(n == 0 || send(fd, i % 5 == 4 ? first : head, n, MSG_NOSIGNAL) == (ssize_t)n);
 }
 
 static void *flood(void *arg)

@@ -259,22 +259,35 @@ static int connect_later(void *arg)
     return 0;
 }
 
-/* One handshake at once: who is silent takes no place, who stops in the middle does. */
+static struct weft_stream *saying(const struct site *s, const char *what, size_t len)
+{
+    struct weft_stream *c = plain_to(s);
+    if (len > 0) {
+        CHECK_EQ(weft_write(c, what, len, WEFT_NEVER), 0);
+        CHECK_EQ(weft_flush(c, WEFT_NEVER), 0);
+    }
+    return c;
+}
+
+#define FIRST_RECORD "\x16\x03\x01\x00\x06\x01\x00\x00\xc4\x03\x03" /* the hello has more */
+
+/* One handshake at once: who is silent or begins a record takes no place, who ends one does. */
 static int no_more_at_once_than_allowed(void *arg)
 {
     (void)arg;
     for (int m = 0; m < 3; m++) {
         struct site s = {0};
-        struct weft_stream *silent[5];
+        struct weft_stream *silent[12];
         site_open(&s, (enum weft_model)m,
                   (struct weft_server_options){.max_handshakes = 1, .handshake_ms = 60000});
-        for (int i = 0; i < 5; i++)
-            silent[i] = plain_to(&s);
+        for (int i = 0; i < 12; i++)
+            silent[i] = saying(&s, HALF_HELLO, (size_t)i);
+        while (stats_of(&s).reads < 11)
+            CHECK_EQ(weft_sleep_ms(1), 0);
         (void)ask(&s, s.client);
-        struct weft_stream *half = plain_to(&s);
-        CHECK_EQ(weft_write(half, HALF_HELLO, 11, WEFT_NEVER), 0);
-        CHECK_EQ(weft_flush(half, WEFT_NEVER), 0);
-        while (stats_of(&s).reads < 4) /* the half hello has arrived */
+        uint64_t reads = stats_of(&s).reads;
+        struct weft_stream *half = saying(&s, FIRST_RECORD, 11);
+        while (stats_of(&s).reads == reads)
             CHECK_EQ(weft_sleep_ms(1), 0);
         struct weft_group *g = kit_group();
         kit_go(g, "later", connect_later, &s);
@@ -284,9 +297,102 @@ static int no_more_at_once_than_allowed(void *arg)
         CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0); /* its turn has come */
         CHECK_EQ(made, 2);
         CHECK_EQ(weft_group_close(&g), 0);
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 12; i++)
             weft_abort(&silent[i]);
         site_close(&s);
+    }
+    return 0;
+}
+
+struct crumbs {
+    struct weft_stream *from, *to;
+    bool small;
+};
+
+static int relay(void *arg)
+{
+    struct crumbs *c = arg;
+    char buf[4096];
+    ssize_t n;
+    int err = 0;
+    while (err == 0 && (n = weft_read(c->from, buf, c->small ? 1 : sizeof buf, WEFT_NEVER)) > 0) {
+        err = weft_write(c->to, buf, (size_t)n, WEFT_NEVER);
+        if (err == 0)
+            err = weft_flush(c->to, WEFT_NEVER);
+    }
+    (void)!weft_shutdown(c->to, WEFT_NEVER);
+    return 0; /* the other side may be closed by now */
+}
+
+/* A hello that comes byte for byte, in one record, is put together. */
+static int a_hello_in_crumbs(void *arg)
+{
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct site s = {0};
+        struct weft_stream *c = NULL, *end = NULL;
+        char back[5];
+        site_open(&s, (enum weft_model)m, (struct weft_server_options){0});
+        CHECK_EQ(weft_pipe_open(&c, &end, 65536), 0);
+        struct weft_group *g = kit_group();
+        struct weft_stream *tcp = plain_to(&s);
+        struct crumbs up = {.from = end, .to = tcp, .small = true}, down = {.from = tcp, .to = end};
+        kit_go(g, "up", relay, &up);
+        kit_go(g, "down", relay, &down);
+        CHECK_EQ(weft_tls_connect(&c, s.client, "server.test", weft_after_s(60)), 0);
+        CHECK_EQ(weft_write(c, "hello", 5, WEFT_NEVER), 0);
+        CHECK_EQ(weft_read_full(c, back, 5, weft_after_s(60)), 0);
+        CHECK(memcmp(back, "hello", 5) == 0);
+        CHECK_EQ(weft_close(&c, weft_after_s(60)), 0);
+        CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+        weft_abort(&tcp);
+        weft_abort(&end);
+        wait_idle(&s);
+        CHECK_EQ(stats_of(&s).handshakes, 1);
+        CHECK_EQ(stats_of(&s).failed, 0);
+        site_close(&s);
+    }
+    return 0;
+}
+
+/* Who hangs up is told apart by whether it has said anything; what is no record is refused at once,
+ * however short. */
+static int hang_up_and_nonsense(void *arg)
+{
+    static const struct {
+        const char *says, *detail;
+        size_t len;
+        bool stays;
+        int error;
+    } all[] = {
+        {"", "hung up during the handshake, without a word", 0, false, WEFT_EEOF},
+        {HALF_HELLO, "hung up during the handshake", 1, false, WEFT_EEOF},
+        {HALF_HELLO, "hung up during the handshake", 11, false, WEFT_EEOF},
+        {"GET /", "does not speak TLS: it began with", 5, true, WEFT_ETLS},
+        {"\x16\x02 no TLS", "", 9, true, WEFT_ETLS},
+        {"\x16\x03\x01\xff\xff", "", 5, true, WEFT_ETLS},
+    };
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        for (size_t i = 0; i < WEFT__ARRAY_LEN(all); i++) {
+            struct site s = {0};
+            char c[64];
+            site_open(&s, (enum weft_model)m, (struct weft_server_options){.handshake_ms = 60000});
+            struct weft_stream *peer = saying(&s, all[i].says, all[i].len);
+            if (!all[i].stays)
+                CHECK_EQ(weft_shutdown(peer, WEFT_NEVER), 0);
+            while (weft_read(peer, c, sizeof c, weft_after_s(60)) > 0)
+                ;
+            wait_idle(&s);
+            if (told().error != all[i].error || !has(told().detail, all[i].detail))
+                print_message("%zu: %d %s\n", i, told().error, told().detail);
+            CHECK_EQ(told().error, all[i].error);
+            CHECK(has(told().detail, all[i].detail));
+            CHECK_EQ(has(told().detail, "without a word"), i == 0);
+            weft_abort(&peer);
+            site_close(&s);
+        }
     }
     return 0;
 }
@@ -419,6 +525,8 @@ static const struct kit_case cases[] = {
     IN_TASK(alerts_go_out),
     IN_TASK(queued_writes_stall),
     IN_TASK(silence_and_half_hellos_end),
+    IN_TASK(a_hello_in_crumbs),
+    IN_TASK(hang_up_and_nonsense),
     IN_TASK(no_more_at_once_than_allowed),
     IN_TASK(no_more_in_a_second_than_allowed),
     IN_TASK(sessions_go_from_worker_to_worker),

@@ -62,7 +62,9 @@ struct weft_server_options {
      * tells, in whichever model the connection goes on. max_per_peer counts whom it tells of.
      * Others are served as they come. */
     const char *proxy_from;
-    int max_handshakes; /* under way at once, others wait; 0: as many as connections */
+    /* Under way at once, others wait; 0: as many as connections. A handshake begins with the first
+     * whole record of a peer. */
+    int max_handshakes;
     int handshake_rate; /* begun in a second, others wait; 0: no limit */
 };
 

@@ -25,6 +25,16 @@ static size_t capacity(const struct weft__rbuf *rb)
     return rb->bid == HEAP ? WEFT__CONTAINER_OF(rb, struct heap_rbuf, rb)->cap : WEFT__RBUF_SIZE;
 }
 
+static struct weft__rbuf *heap_new(size_t cap)
+{
+    struct heap_rbuf *h = weft__alloc(sizeof *h + cap);
+    if (h == NULL)
+        return NULL;
+    h->rb = (struct weft__rbuf){.data = h->data, .bid = HEAP};
+    h->cap = cap;
+    return &h->rb;
+}
+
 static void spare_free(struct weft__rbuf *rb)
 {
     weft__free(WEFT__CONTAINER_OF(rb, struct heap_rbuf, rb));
@@ -92,13 +102,20 @@ struct weft__rbuf *weft__in_alloc(struct weft_stream *s, size_t cap)
         rb->used = 0;
         return rb;
     }
-    cap = weft__max_size(cap, WEFT__RBUF_SIZE);
-    struct heap_rbuf *h = weft__alloc(sizeof *h + cap);
-    if (h == NULL)
-        return NULL;
-    h->rb = (struct weft__rbuf){.data = h->data, .bid = HEAP};
-    h->cap = cap;
-    return &h->rb;
+    return heap_new(weft__max_size(cap, WEFT__RBUF_SIZE));
+}
+
+struct weft__rbuf *weft__rbuf_fit(struct weft_loop *l, struct weft__rbuf *rb, size_t cap)
+{
+    size_t left = rb != NULL ? rb->len - rb->used : 0;
+    WEFT__ASSERT(left <= cap);
+    struct weft__rbuf *fits = heap_new(cap);
+    if (fits == NULL || rb == NULL)
+        return fits;
+    memcpy(fits->data, rb->data + rb->used, left);
+    fits->len = (uint32_t)left;
+    weft__rbuf_release(l, rb);
+    return fits;
 }
 
 int weft__in_room(struct weft_stream *s, size_t min, uint8_t **at, size_t *cap)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bounds of handshakes: how many at once, how many a second, and the line of those that wait.
+ * When a server's handshake begins: what has to have come of the peer; then the bounds, how many at
+ * once, how many a second, and the line of those that wait.
  *
- * Floor 3. The rate is a bucket that holds one second's worth, so that a burst after a quiet time
+ * Floor 3. Who begins a handshake and stops before there is anything to do for it costs no more
+ * than who says nothing.
+ *
+ * The rate is a bucket that holds one second's worth, so that a burst after a quiet time
  * need not wait. Only the first in line may begin; it is told when it is the first or a place has
  * become free, and asks again, so that one wakes for one place and nobody overtakes.
  *
@@ -15,6 +19,28 @@
 #include "net/secure.h"
 
 #define SECOND_NS INT64_C(1000000000)
+
+/* --- The first bytes -------------------------------------------------------------------------- */
+
+int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, weft_deadline d)
+{
+    size_t need = 1;
+    for (;;) {
+        const void *first;
+        ssize_t n = weft_peek_min(s, &first, need, d);
+        if (n <= 0)
+            return (int)n;
+        need = weft__secure_of(tls)->need(first, (size_t)n);
+        if (need <= (size_t)n)
+            return 1;
+        struct weft__rbuf *fits = weft__rbuf_fit(s->loop, s->in, need);
+        if (fits == NULL)
+            return -ENOMEM;
+        s->in = fits;
+    }
+}
+
+/* --- Bounds of handshakes --------------------------------------------------------------------- */
 
 void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate)
 {

@@ -45,6 +45,9 @@ struct weft__secure_class {
     void (*unref)(struct weft_tls *tls);
     /* Whether it can be a server's: 0, or -EINVAL with a detail. */
     int (*check_server)(const struct weft_tls *tls);
+    /* How many bytes are to be there before a server's handshake is worth what it costs, by the n
+     * > 0 that came first: 0, or n and less: these will do. It is bounded. */
+    size_t (*need)(const uint8_t *first, size_t n);
     /* How long one handshake may take where nobody gives a deadline; > 0. */
     int64_t (*handshake_ms)(const struct weft_tls *tls);
     /* weft_tls_accept and weft_tls_connect: tasks and threads. On success *s is replaced, and with
@@ -64,6 +67,10 @@ static inline const struct weft__secure_class *weft__secure_of(const struct weft
 {
     return ((const struct weft__secure *)tls)->cls;
 }
+
+/* Waits until a server's handshake is worth beginning, and holds no more memory meanwhile than it
+ * has to: 1, 0 the peer has ended without a word, WEFT_EEOF too soon, or as weft_peek. */
+int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, weft_deadline d);
 
 static inline void weft__secure_unref(struct weft_tls *tls)
 {

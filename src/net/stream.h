@@ -228,6 +228,9 @@ static inline size_t weft__in_left(const struct weft_stream *s)
 bool weft__rbuf_on_heap(const struct weft__rbuf *rb);
 /* Gives a buffer back to where it came from; l is NULL on plain threads. */
 void weft__rbuf_release(struct weft_loop *l, struct weft__rbuf *rb);
+/* One of exactly cap bytes, on the heap, in place of rb (NULL: none) and with what is left in it:
+ * what is held for long need not hold more. NULL: rb stays. */
+struct weft__rbuf *weft__rbuf_fit(struct weft_loop *l, struct weft__rbuf *rb, size_t cap);
 /* Drops an empty read-ahead. */
 void weft__in_release(struct weft_stream *s);
 /* A read-ahead on the heap with room for cap bytes. */

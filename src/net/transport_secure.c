@@ -4,8 +4,9 @@
  *
  * Floor 3. The transport's own stream carries the records, and is what the user holds; beside it
  * stands a filter (secure.h), through which bytes go on their way from the held buffers (s.in) to
- * the data callback, and from a write to the queue. A server's filter is made when the peer's first
- * bytes come: one that connects and says nothing costs no more than a plain one.
+ * the data callback, and from a write to the queue. A server's filter is made when so much of the
+ * peer has come that there is something to do; less is put aside (`first`), so that one that says
+ * nothing, or too little, costs no more than a plain one.
  *
  * A handshake that has to wait for its turn stands in its server's line (secure.c), and is told by
  * whichever thread has come to the end of another; what is freed meanwhile stays until then.
@@ -39,7 +40,7 @@ struct weft__shake {
     struct weft__alarm alarm;
     struct weft__transport *t;
     struct weft_tls *tls;     /* counted */
-    struct weft__rbuf *first; /* the rest of what was plain text */
+    struct weft__rbuf *first; /* what came before s.in, but is to be read yet */
     int (*done)(struct weft_stream *t, void *conn);
     int64_t until_ns;
     bool server;
@@ -339,12 +340,55 @@ static void shaken(struct weft__transport *t)
     }
 }
 
+/* Moves held bytes behind `first`, until that has as many as are needed or there are no more. */
+static int put_aside(struct weft__transport *t, size_t need)
+{
+    struct weft__shake *h = t->extra->shake;
+    struct weft__rbuf *first = weft__rbuf_fit(t->s.loop, h->first, need);
+    if (first == NULL)
+        return -ENOMEM;
+    h->first = first;
+    while (t->s.in != NULL && first->len < need) {
+        struct weft__rbuf *rb = t->s.in;
+        size_t n = weft__min_size(need - first->len, rb->len - rb->used);
+        memcpy(first->data + first->len, rb->data + rb->used, n);
+        first->len += (uint32_t)n;
+        rb->used += (uint32_t)n;
+        if (rb->used < rb->len)
+            break;
+        t->s.in = rb->next;
+        weft__rbuf_release(t->s.loop, rb);
+    }
+    return 0;
+}
+
+/* Whether so much of a server's peer has come that the handshake is worth beginning. */
+static bool worth(struct weft__transport *t)
+{
+    struct weft__shake *h = t->extra->shake;
+    for (;;) {
+        const struct weft__rbuf *rb = h->first != NULL ? h->first : t->s.in;
+        size_t n = rb != NULL ? rb->len - rb->used : 0;
+        size_t need = n > 0 ? weft__secure_of(h->tls)->need(rb->data + rb->used, n) : 1;
+        if (need <= n)
+            return true;
+        t->s.more = t->s.in != NULL;
+        if (!t->s.more)
+            return false;
+        int err = put_aside(t, need);
+        if (err < 0) {
+            weft__transport_fail(t, err);
+            return false;
+        }
+    }
+}
+
 static void shake_step(struct weft__transport *t)
 {
     struct weft__transport_extra *x = t->extra;
-    struct weft__rbuf *first = x->shake->first;
-    if (!may_begin(t))
+    if ((x->shake->server && x->filter == NULL && !worth(t)) || !may_begin(t))
         return;
+    struct weft__rbuf *first = x->shake->first;
     if (first != NULL) {
         first->next = t->s.in;
         t->s.in = first;
@@ -419,7 +463,7 @@ void weft__transport_secure_ended(struct weft__transport *t, int how)
 {
     if (how > 0 && t->s.shaking)
         how = weft__fail(WEFT_EEOF, "the peer hung up during the handshake%s",
-                         t->extra->filter == NULL ? ", without a word" : "");
+                         t->s.first_byte ? "" : ", without a word");
     else if (how > 0)
         how = weft__fail(WEFT_EEOF, "the peer ended the connection without close_notify; what it "
                                     "sent last may be missing");

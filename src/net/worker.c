@@ -94,11 +94,11 @@ static int begin_handshake(struct weft_server *s, weft_deadline d)
 static int shake_hands(struct weft__conn *c, weft_deadline d)
 {
     struct weft_server *s = c->worker->server;
-    const void *first;
-    ssize_t n = weft_peek(c->stream, &first, d); /* who is silent takes nobody's place */
-    int err = n > 0 ? 0 : n < 0 ? (int)n : WEFT_EEOF;
-    if (n == 0)
-        (void)weft__fail(err, "the peer hung up during the handshake, without a word");
+    int come = weft__secure_await(c->stream, s->tls, d); /* till then it takes nobody's place */
+    int err = come > 0 ? 0 : come < 0 ? come : WEFT_EEOF;
+    if (err == WEFT_EEOF)
+        (void)weft__fail(err, "the peer hung up during the handshake%s",
+                         come == 0 ? ", without a word" : "");
     else if (err == -ETIMEDOUT)
         (void)weft__fail(err, "the handshake has taken too long");
     if (err == 0)
