@@ -42,7 +42,8 @@ BARS = {"64 B": 1.15, "64 B, 1,000 connections": 1.15}  # CPU per message over r
 BULK_BAR = 0.95  # throughput for each second of CPU over raw, at least
 HANDS_BAR = 1.0  # handshakes for each second of CPU over nginx, at least
 STORM = (1000, 64)  # live connections; peers at a time that have a hello answered and hang up
-STORM_BAR = 2.0  # with the work pool: median round trip in the storm over the one in quiet, at most
+HALF_OPEN = (1000, 5000)  # live connections; peers in all that begin a handshake and stop
+STORM_BAR = 2.0  # median round trip beside them over the one in quiet, at most; of whole hellos with the pool
 
 
 class Peer(run.Contender):
@@ -158,11 +159,11 @@ def hands(args, peer, how, ca, work):
     return n / (used / 1e9)
 
 
-def storm(args, peer, ca, work):
+def storm(args, peer, ca, work, *how):
     """What tls_storm printed."""
     with Running(peer, *ca, work) as server:
         load = run.spawn([f"{args.peers}/tls_storm", str(server.port), str(min(args.seconds, 1)),
-                          *map(str, STORM)], {run.LOAD_CORE}, stderr=subprocess.PIPE)
+                          *map(str, how)], {run.LOAD_CORE}, stderr=subprocess.PIPE)
         out, err = load.communicate(timeout=60)
         run.stop(load)
     if load.returncode != 0:
@@ -175,7 +176,7 @@ def storms(args, title, peers, ca, work, failures):
     values = {p.name: [] for p in peers}
     for _ in range(min(args.rounds, 2)):
         for p in peers:
-            values[p.name].append(storm(args, p, ca, work))
+            values[p.name].append(storm(args, p, ca, work, *STORM))
     print(f"\nround trips of {STORM[0]} live connections, us, {title}\n"
           f"  {'':24}{'quiet':>10}{'99 %':>10}{'storm':>10}{'99 %':>10}{'longest':>10}"
           f"{'times':>8}{'answers/s':>11}")
@@ -186,6 +187,28 @@ def storms(args, title, peers, ca, work, failures):
               f"{times:>8.1f}{m[5]:>11.0f}", flush=True)
         if name.endswith("-pool") and times > STORM_BAR:
             failures.append(f"storm, {title}: {name} x {times:.1f}")
+
+
+def half_opens(args, said, peers, ca, work, failures):
+    """Alternating rounds; prints medians, and ratios paired within a run."""
+    values = {p.name: [] for p in peers}
+    for _ in range(args.rounds):
+        for p in peers:
+            values[p.name].append(storm(args, p, ca, work, *HALF_OPEN, said))
+    print(f"\nround trips of {HALF_OPEN[0]} live connections, us, beside {HALF_OPEN[1]} peers that say "
+          f"{said} of a hello\n  {'':24}{'quiet':>8}{'99 %':>8}{'come':>8}{'99 %':>8}{'longest':>9}"
+          f"{'stand':>8}{'99 %':>8}{'longest':>9}   {'come':>6}{'stand':>20}, times quiet")
+    for name, v in values.items():
+        widths = (8, 8, 8, 8, 9, 8, 8, 9)
+        line = "".join(f"{statistics.median(x):>{w}.0f}" for x, w in zip(zip(*v), widths))
+        for i in (2, 5):
+            pairs = [x[i] / x[0] for x in v]
+            times, (low, high) = statistics.median(pairs), run.quartiles(pairs)
+            line += f"   {times:5.2f} ({low:.2f} to {high:.2f})"
+            if name.startswith("weft-") and times > STORM_BAR:
+                if said == "part" or name.endswith("-pool"):
+                    failures.append(f"half-open, {said}: {name} x {times:.2f}")
+        print(f"  {name:24}{line}", flush=True)
 
 
 def table(title, unit, peers, rounds, one, reference, digits):
@@ -239,6 +262,11 @@ def run_all(args, work):
     for title, ca in (("ECDSA P-256", ecdsa), ("RSA-2048", rsa)):
         if re.search(args.cell, "storm " + title):
             storms(args, title, [p for p in peers if not p.speaks_first], ca, work, failures)
+    for said in ("part", "whole"):
+        if re.search(args.cell, f"half-open, {said}"):
+            some = [p for p in peers if not p.speaks_first and
+                    (said == "whole" or not p.name.endswith("-pool"))]
+            half_opens(args, said, some, ecdsa, work, failures)
     return failures
 
 

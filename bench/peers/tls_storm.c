@@ -2,15 +2,21 @@
 /*
  * Live connections beside a storm of handshakes: a load for servers that echo over TLS. Floor 6.
  *
- *   tls_storm PORT SECONDS LIVE PEERS
+ *   tls_storm PORT SECONDS LIVE PEERS [part | whole]
  *
  * LIVE connections are made first. Then, at PINGS_A_SECOND over all of them whatever the answers
  * do, a byte goes out on one and comes back; for SECONDS in quiet, and for SECONDS beside a second
  * thread in which PEERS at a time connect, say one and the same whole hello, and hang up at the
  * first byte of the answer: the server has made its keys and its signature then, and the storm has
  * computed nothing. Prints "ready", then one line: median and 99th percentile of the round trips in
- * quiet, the same and the longest in the storm, all in microseconds; answered hellos a second. A
- * round trip that has no answer at the end counts as long as it has taken until then.
+ * quiet, the same and the longest in the storm, all in microseconds; answered hellos a second.
+ *
+ * With `part` or `whole` PEERS in all come, as fast as they can, and stay half open: they say
+ * nothing or a part of a hello, by turns, or a whole hello, and then no more. The pings beside go
+ * on until all have come, and for SECONDS beside them. The line is median and 99th percentile in
+ * quiet, the same and the longest while they come, the same three while they stand.
+ *
+ * A round trip that has no answer at the end counts as long as it has taken until then.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -22,6 +28,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define PINGS_A_SECOND 1000
@@ -35,7 +42,8 @@ struct live {
 static uint16_t port;
 static char hello[2048];
 static size_t hello_len;
-static _Atomic bool stop;
+static const char *half_open; /* "part", "whole"; NULL: they hang up */
+static _Atomic bool stop, all_came;
 static _Atomic long answered;
 
 static int64_t now_ns(void)
@@ -111,6 +119,23 @@ static void *storm(void *arg)
     return NULL; /* what is open ends with the process */
 }
 
+/* What they share with the pings, a core, is to be theirs only when those have had it. */
+static void *come(void *arg)
+{
+    static const size_t parts[] = {0, 3, 5, 21};
+    int peers = *(int *)arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+    for (int i = 0; i < peers; i++) {
+        size_t n = half_open[0] == 'p' ? parts[i % 4] : hello_len;
+        int fd = connect_to(0);
+        if (n > 0 && send(fd, hello, n, MSG_NOSIGNAL) != (ssize_t)n) {
+            peer_die("send");
+        }
+    }
+    all_came = true;
+    return NULL;
+}
+
 /* --- Live connections ------------------------------------------------------------------------- */
 
 static int64_t rounds[ROUNDS_MAX];
@@ -162,11 +187,11 @@ static void answers(int epoll, int64_t until)
 }
 
 /* One connection after the other is asked at its time; one that has not answered is left out. */
-static void ping(struct live *all, int count, int epoll, double seconds)
+static void ping(struct live *all, int count, int epoll, double seconds, bool until_come)
 {
     int64_t began = now_ns(), until = began + (int64_t)(seconds * 1e9), due = began;
     n_rounds = 0;
-    for (int at = 0; now_ns() < until;) {
+    for (int at = 0; now_ns() < until && !(until_come && all_came);) {
         for (; due <= now_ns(); due += 1000000000 / PINGS_A_SECOND, at = (at + 1) % count) {
             if (all[at].asked_ns > 0) {
                 continue;
@@ -208,10 +233,22 @@ static long at(int percent)
     return n_rounds > 0 ? (long)rounds[(n_rounds - 1) * (size_t)percent / 100] : 0;
 }
 
+/* The figures of a phase, in the order of the line. */
+static void tell(bool longest)
+{
+    qsort(rounds, n_rounds, sizeof *rounds, by_size);
+    printf(" %ld %ld", at(50), at(99));
+    if (longest) {
+        printf(" %ld", at(100));
+    }
+}
+
 int main(int argc, char **argv)
 {
     pthread_t thread;
-    if (argc != 5) {
+    if (argc == 6) {
+        half_open = argv[5];
+    } else if (argc != 5) {
         fprintf(stderr, "usage: see the file's head\n");
         return 2;
     }
@@ -226,19 +263,24 @@ int main(int argc, char **argv)
     struct live *all = open_live(ctx, live, epoll);
     puts("ready");
     fflush(stdout);
-    ping(all, live, epoll, seconds);
-    qsort(rounds, n_rounds, sizeof *rounds, by_size);
-    printf("%ld %ld", at(50), at(99));
-    if (pthread_create(&thread, NULL, storm, &peers) != 0) {
+    ping(all, live, epoll, seconds, false);
+    tell(false);
+    if (pthread_create(&thread, NULL, half_open ? come : storm, &peers) != 0) {
         peer_die("thread");
     }
     int64_t began = now_ns();
-    ping(all, live, epoll, seconds);
+    ping(all, live, epoll, half_open ? 60 : seconds, half_open != NULL);
     long n = answered;
     double took = (double)(now_ns() - began) / 1e9;
     stop = true;
     (void)pthread_join(thread, NULL);
-    qsort(rounds, n_rounds, sizeof *rounds, by_size);
-    printf(" %ld %ld %ld %ld\n", at(50), at(99), at(100), (long)((double)n / took));
+    tell(true);
+    if (half_open) {
+        ping(all, live, epoll, seconds, false);
+        tell(true);
+        puts("");
+    } else {
+        printf(" %ld\n", (long)((double)n / took));
+    }
     return 0;
 }
