@@ -109,6 +109,8 @@ struct weft__rbuf *weft__rbuf_fit(struct weft_loop *l, struct weft__rbuf *rb, si
 {
     size_t left = rb != NULL ? rb->len - rb->used : 0;
     WEFT__ASSERT(left <= cap);
+    if (rb != NULL && rb->bid == HEAP && rb->used == 0 && capacity(rb) == cap)
+        return rb;
     struct weft__rbuf *fits = heap_new(cap);
     if (fits == NULL || rb == NULL)
         return fits;

@@ -1,34 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Secured connections in callback mode.
+ * Secured connections in callback mode, but for their handshakes (transport_shake.c).
  *
  * Floor 3. The transport's own stream carries the records, and is what the user holds; beside it
  * stands a filter (secure.h), through which bytes go on their way from the held buffers (s.in) to
- * the data callback, and from a write to the queue. A server's filter is made when so much of the
- * peer has come that there is something to do; less is put aside (`first`), so that one that says
- * nothing, or too little, costs no more than a plain one.
- *
- * A handshake that has to wait for its turn stands in its server's line (secure.c), and is told by
- * whichever thread has come to the end of another; what is freed meanwhile stays until then.
- *
- * A part of the handshake may be done by the work pool. The transport does not end meanwhile: as of
- * an operation under way, it waits until it is told.
+ * the data callback, and from a write to the queue.
  *
  * After a fatal error the peer is told why, by an alert. Where that has to wait behind other bytes,
  * the connection, which has failed and does nothing else any more, waits with it (`last_words`):
  * until they are sent, WEFT__LAST_WORDS_MS have passed, or it is aborted or cancelled.
  *
- * Invariants: `shake` is there exactly while `shaking`, and holds the context; `more` is true
- * unless the filter has used up all that came; while `away` the filter is not called; with
- * `last_words` it is `aborting`, and `lost` is still to be called.
+ * Invariants: `more` is true unless the filter has used up all that came; with `last_words` it is
+ * `aborting`, and `lost` is still to be called.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "net/secure.h"
 #include "net/server.h"
-#include "net/transport.h"
+#include "net/transport_shake.h"
 #include "sys/call.h"
 
 /* Beyond write_max: what the records add to it, and answers of the protocol itself. */
@@ -36,226 +26,13 @@
 #define IOV_AT_ONCE 16
 #define DROP_MAX 32 /* reads of unread bytes before a close */
 
-struct weft__shake {
-    struct weft__alarm alarm;
-    struct weft__transport *t;
-    struct weft_tls *tls;     /* counted */
-    struct weft__rbuf *first; /* what came before s.in, but is to be read yet */
-    int (*done)(struct weft_stream *t, void *conn);
-    int64_t until_ns;
-    bool server;
-    bool counted;                /* as one of its server's handshakes */
-    struct weft__handshakes *of; /* its server's; NULL: not bounded */
-    struct weft__in_line line;
-    char host[]; /* "": none */
-};
+/* --- Errors ----------------------------------------------------------------------------------- */
 
-/* --- Begin ------------------------------------------------------------------------------------ */
-
-static void shake_free(struct weft__transport *t)
-{
-    struct weft__shake *h = t->extra->shake;
-    if (h == NULL)
-        return;
-    bool left = true;
-    weft__loop_alarm_del(t->s.loop, &h->alarm);
-    if (h->of != NULL) /* also where it has begun: it may have been told besides */
-        left = weft__handshakes_leave(h->of, &h->line);
-    if (h->counted)
-        weft__handshakes_end(h->of);
-    if (h->first != NULL)
-        weft__rbuf_release(t->s.loop, h->first);
-    weft__secure_unref(h->tls);
-    h->t = NULL;
-    if (left)
-        weft__free(h); /* else by what is on its way */
-    t->extra->shake = NULL;
-    t->s.shaking = false;
-}
-
-/* Keeps the detail for `lost`, which may come turns later. */
-static void note(struct weft__transport *t)
+void weft__transport_note(struct weft__transport *t)
 {
     const char *text = weft_error_detail();
     if (t->extra->why == NULL && text[0] != '\0')
         t->extra->why = weft__strdup(text);
-}
-
-/* It may ask again whether it may begin. */
-static void ask_again(struct weft__transport *t)
-{
-    struct weft__shake *h = t->extra->shake;
-    t->s.in_line = false;
-    t->s.more = true;
-    weft__loop_alarm_del(t->s.loop, &h->alarm);
-    weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
-}
-
-/* By who ended a handshake, or stood before it. */
-static void told(struct weft__remote *r)
-{
-    struct weft__shake *h = WEFT__CONTAINER_OF(r, struct weft__shake, line.remote);
-    struct weft__transport *t = h->t;
-    if (t == NULL) {
-        weft__free(h); /* it has left */
-        return;
-    }
-    weft__handshakes_told(h->of, &h->line);
-    if (!t->s.in_line)
-        return;
-    ask_again(t);
-    weft__transport_settle(t);
-}
-
-/* Its time is over, or it may ask again whether it may begin. */
-static void alarmed(struct weft__alarm *a)
-{
-    struct weft__shake *h = WEFT__CONTAINER_OF(a, struct weft__shake, alarm);
-    struct weft__transport *t = h->t;
-    if (t->s.loop->now_ns < h->until_ns) {
-        ask_again(t);
-    } else {
-        weft__error_detail("%s", t->s.in_line
-                                     ? "too many handshakes: this one could not begin in its time"
-                                     : "the handshake has taken too long");
-        note(t);
-        t->s.timed_out = true;
-        weft__transport_fail(t, -ETIMEDOUT);
-    }
-    weft__transport_settle(t);
-}
-
-/*
- * A server's handshake begins with the peer's first bytes, when there is room for one more. Until
- * then it waits in line and is not read from.
- */
-static bool may_begin(struct weft__transport *t)
-{
-    struct weft__shake *h = t->extra->shake;
-    struct weft__worker *w = t->s.worker;
-    int64_t now = t->s.loop->now_ns;
-    if (w == NULL || !h->server || h->counted)
-        return true;
-    h->of = &w->server->handshakes;
-    h->line.loop = t->s.loop;
-    h->line.remote.fn = told;
-    int64_t wait = weft__handshakes_begin(h->of, &h->line, now);
-    h->counted = wait == 0;
-    if (h->counted)
-        return true;
-    t->s.in_line = true;
-    if (wait > 0) {
-        weft__loop_alarm_del(t->s.loop, &h->alarm);
-        weft__loop_alarm(t->s.loop, &h->alarm, weft__min_i64(now + wait, h->until_ns));
-    }
-    return false;
-}
-
-static int shake_new(struct weft__transport *t, const struct weft__transport_secure *how,
-                     struct weft__shake **ret)
-{
-    size_t len = how->host != NULL ? strlen(how->host) : 0;
-    struct weft__shake *h = weft__calloc(1, sizeof *h + len + 1);
-    if (h == NULL)
-        return -ENOMEM;
-    h->t = t;
-    h->tls = weft__secure_of(how->tls)->ref(how->tls);
-    h->server = how->server;
-    h->done = how->done;
-    h->alarm.fn = alarmed;
-    if (len > 0)
-        memcpy(h->host, how->host, len);
-    *ret = h;
-    return 0;
-}
-
-static void begin(struct weft__transport *t, struct weft__shake *h, int64_t ms)
-{
-    t->extra->shake = h;
-    t->s.secured = t->s.shaking = true;
-    t->s.more = !h->server || t->s.in != NULL || h->first != NULL;
-    if (ms <= 0)
-        ms = weft__secure_of(h->tls)->handshake_ms(h->tls);
-    h->until_ns = t->s.loop->now_ns + ms * 1000000;
-    weft__loop_alarm(t->s.loop, &h->alarm, h->until_ns);
-}
-
-int weft__transport_open_secure(struct weft_group *g, struct weft__factory_ref *ref, int fd,
-                                int family, struct weft__worker *worker, struct weft__peer *peer,
-                                bool now, const struct weft__transport_secure *how)
-{
-    struct weft__shake *h = NULL;
-    struct weft__transport *t = NULL;
-    int err = shake_new(NULL, how, &h);
-    if (err < 0)
-        return err;
-    err = weft__transport_new(&t, g, ref, fd, family, worker, peer, true);
-    if (err < 0) {
-        weft__secure_unref(h->tls);
-        weft__free(h);
-        return err;
-    }
-    h->t = t;
-    begin(t, h, how->handshake_ms);
-    if (now)
-        weft__transport_settle(t);
-    else
-        weft__transport_later(t);
-    return 0;
-}
-
-int weft__transport_upgrade(struct weft__transport *t, size_t unread,
-                            const struct weft__transport_secure *how)
-{
-    struct weft__rbuf *rb = t->s.delivering ? t->s.in : NULL;
-    struct weft__shake *h = NULL;
-    if (t->s.secured)
-        return weft__fail(-EBUSY, "the connection is secured already");
-    if (t->s.closing || t->s.aborting || t->s.shutting || t->s.end || t->s.detached)
-        return WEFT_ECLOSED;
-    if (unread > 0 && (rb == NULL || unread > rb->len - rb->used))
-        return weft__fail(-EINVAL, "%zu unread bytes of a smaller piece", unread);
-    if (weft__transport_extra(t) == NULL)
-        return -ENOMEM;
-    int err = shake_new(t, how, &h);
-    if (err < 0)
-        return err;
-    if (unread > 0) {
-        h->first = weft__in_alloc(&t->s, unread);
-        if (h->first == NULL) {
-            weft__secure_unref(h->tls);
-            weft__free(h);
-            return -ENOMEM;
-        }
-        memcpy(h->first->data, rb->data + rb->len - unread, unread);
-        h->first->len = (uint32_t)unread;
-    }
-    begin(t, h, how->handshake_ms);
-    if (!t->s.delivering)
-        t->s.more = true;
-    weft__transport_stir(t);
-    return 0;
-}
-
-/* --- The handshake ---------------------------------------------------------------------------- */
-
-static size_t bound(const struct weft__transport *t)
-{
-    size_t max = t->s.shared->factory.write_max, sum;
-    if (__builtin_add_overflow(max, max / 8 + BOUND_MORE, &sum))
-        sum = SIZE_MAX;
-    return sum;
-}
-
-static int filter_open(struct weft__transport *t)
-{
-    struct weft__transport_extra *x = t->extra;
-    struct weft__shake *h = x->shake;
-    int err = weft__secure_of(h->tls)->filter(&x->filter, h->tls, &t->s, h->server,
-                                              h->host[0] != '\0' ? h->host : NULL);
-    if (err == 0)
-        x->filter->cls->filter->bind(x->filter, &t->s, bound(t));
-    return err;
 }
 
 struct weft__last_words {
@@ -309,115 +86,16 @@ bool weft__transport_speaks(struct weft__transport *t)
     return false;
 }
 
-/* The filter has failed. It has queued what the peer is to know. */
-static void broken(struct weft__transport *t, int error)
+void weft__transport_broken(struct weft__transport *t, int error)
 {
     struct weft_stream *f = t->extra->filter;
     if (t->s.aborting)
         return;
-    note(t);
+    weft__transport_note(t);
     if (f != NULL && f->cls->filter->last_words(f))
         speak(t);
     t->extra->gentle = true;
     weft__transport_fail(t, error);
-}
-
-static void shaken(struct weft__transport *t)
-{
-    if (t->s.worker != NULL)
-        atomic_fetch_add(&t->s.worker->server->shaken, 1);
-    int (*done)(struct weft_stream * s, void *conn) = t->extra->shake->done;
-    shake_free(t);
-    if (t->s.starting) {
-        weft__transport_made(t);
-    } else if (done != NULL) {
-        bool was;
-        struct weft__flow *f = weft__transport_enter(t, &was);
-        int err = done(&t->s, t->s.user);
-        weft__transport_leave(t, f, was);
-        if (err < 0)
-            weft__transport_fail(t, err);
-    }
-}
-
-/* Moves held bytes behind `first`, until that has as many as are needed or there are no more. */
-static int put_aside(struct weft__transport *t, size_t need)
-{
-    struct weft__shake *h = t->extra->shake;
-    struct weft__rbuf *first = weft__rbuf_fit(t->s.loop, h->first, need);
-    if (first == NULL)
-        return -ENOMEM;
-    h->first = first;
-    while (t->s.in != NULL && first->len < need) {
-        struct weft__rbuf *rb = t->s.in;
-        size_t n = weft__min_size(need - first->len, rb->len - rb->used);
-        memcpy(first->data + first->len, rb->data + rb->used, n);
-        first->len += (uint32_t)n;
-        rb->used += (uint32_t)n;
-        if (rb->used < rb->len)
-            break;
-        t->s.in = rb->next;
-        weft__rbuf_release(t->s.loop, rb);
-    }
-    return 0;
-}
-
-/* Whether so much of a server's peer has come that the handshake is worth beginning. */
-static bool worth(struct weft__transport *t)
-{
-    struct weft__shake *h = t->extra->shake;
-    for (;;) {
-        const struct weft__rbuf *rb = h->first != NULL ? h->first : t->s.in;
-        size_t n = rb != NULL ? rb->len - rb->used : 0;
-        size_t need = n > 0 ? weft__secure_of(h->tls)->need(rb->data + rb->used, n) : 1;
-        if (need <= n)
-            return true;
-        t->s.more = t->s.in != NULL;
-        if (!t->s.more)
-            return false;
-        int err = put_aside(t, need);
-        if (err < 0) {
-            weft__transport_fail(t, err);
-            return false;
-        }
-    }
-}
-
-static void shake_step(struct weft__transport *t)
-{
-    struct weft__transport_extra *x = t->extra;
-    if ((x->shake->server && x->filter == NULL && !worth(t)) || !may_begin(t))
-        return;
-    struct weft__rbuf *first = x->shake->first;
-    if (first != NULL) {
-        first->next = t->s.in;
-        t->s.in = first;
-        x->shake->first = NULL;
-    }
-    int res = x->filter == NULL ? filter_open(t) : 0;
-    if (res == 0)
-        res = x->filter->cls->filter->shake(x->filter);
-    t->s.away = res == WEFT__SHAKE_AWAY;
-    if (res == 0 || t->s.away)
-        t->s.more = false;
-    else if (res < 0)
-        broken(t, res);
-    else
-        shaken(t);
-}
-
-void weft__transport_shake_back(struct weft__transport *t)
-{
-    t->s.away = false;
-    t->s.more = true;
-    weft__transport_settle(t);
-}
-
-bool weft__transport_shake_rests(struct weft__transport *t)
-{
-    if (t->s.away)
-        t->s.away = !t->extra->filter->cls->filter->withdraw(t->extra->filter);
-    return !t->s.away;
 }
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
@@ -448,13 +126,13 @@ static void take(struct weft__transport *t)
     if (n == 0)
         weft__transport_eof(t);
     else if (n != -EAGAIN)
-        broken(t, (int)n);
+        weft__transport_broken(t, (int)n);
 }
 
 void weft__transport_secure_step(struct weft__transport *t)
 {
     if (t->s.shaking)
-        shake_step(t);
+        weft__transport_shake_step(t);
     else
         take(t);
 }
@@ -468,7 +146,7 @@ void weft__transport_secure_ended(struct weft__transport *t, int how)
         how = weft__fail(WEFT_EEOF, "the peer ended the connection without close_notify; what it "
                                     "sent last may be missing");
     if (how == WEFT_EEOF)
-        note(t);
+        weft__transport_note(t);
     weft__transport_fail(t, how);
 }
 
@@ -499,6 +177,14 @@ uint64_t weft__transport_bytes(const struct weft_stream *s, bool in)
 
 /* --- Between the models ----------------------------------------------------------------------- */
 
+size_t weft__transport_bound(const struct weft__transport *t)
+{
+    size_t max = t->s.shared->factory.write_max, sum;
+    if (__builtin_add_overflow(max, max / 8 + BOUND_MORE, &sum))
+        sum = SIZE_MAX;
+    return sum;
+}
+
 void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f)
 {
     t->extra->filter = f;
@@ -514,7 +200,7 @@ void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f)
     f->label = NULL;
     f->conn = NULL;
     f->fd = -1;
-    f->cls->filter->bind(f, &t->s, bound(t));
+    f->cls->filter->bind(f, &t->s, weft__transport_bound(t));
 }
 
 void weft__transport_disown(struct weft__transport *t, struct weft_stream *lower)
@@ -575,7 +261,7 @@ static void drop_unread(struct weft__transport *t)
 void weft__transport_secure_free(struct weft__transport *t, bool abrupt)
 {
     struct weft__transport_extra *x = t->extra;
-    shake_free(t);
+    weft__transport_shake_free(t);
     if (!abrupt)
         drop_unread(t);
     if (x->filter != NULL) {

@@ -65,6 +65,8 @@ static void turn_abort(struct weft__wait *w, int why)
         weft__wait_trigger(w, why);
 }
 
+#define TOO_MANY "too many handshakes: this one could not begin in its time"
+
 static int begin_handshake(struct weft_server *s, weft_deadline d)
 {
     struct turn t = {.of = &s->handshakes, .line = {.loop = weft__flow_self()->loop}};
@@ -87,7 +89,7 @@ static int begin_handshake(struct weft_server *s, weft_deadline d)
     bool left = weft__handshakes_leave(t.of, &t.line);
     WEFT__ASSERT(left); /* what is told ends the wait */
     if (err == -ETIMEDOUT)
-        err = weft__fail(err, "too many handshakes: this one could not begin in its time");
+        err = weft__fail(err, TOO_MANY);
     return err;
 }
 
@@ -104,7 +106,11 @@ static int shake_hands(struct weft__conn *c, weft_deadline d)
     if (err == 0)
         err = begin_handshake(s, d);
     if (err == 0) {
-        err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
+        err = weft__later_wait("handshake", d);
+        if (err == 0)
+            err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
+        else if (err == -ETIMEDOUT)
+            (void)weft__fail(err, TOO_MANY);
         weft__handshakes_end(&s->handshakes);
     }
     atomic_fetch_add(err < 0 ? &s->unshaken : &s->shaken, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop: one turn runs what is ready, sends joined writes, waits in the driver, then hands
- * out messages from other threads and timers.
+ * The event loop: one turn runs what is ready, sends joined writes, does what nobody is to wait for
+ * (later.c), waits in the driver, then hands out messages from other threads and timers.
  *
  * Floor 2. Invariants: the loop belongs to the thread that opened it; between turns nothing of it
  * runs; a turn with work left over never blocks; when the loop is freed it has no member, no
@@ -108,7 +108,11 @@ static void turn(struct weft_loop *l, int64_t until_ns)
     l->turns++;
     run_ready(l);
     run_before_wait(l);
-    if (!weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait) || l->root.live == 0 ||
+    if (WEFT__UNLIKELY(!weft__list_empty(&l->later))) {
+        weft__loop_run_later(l);
+        run_before_wait(l);
+    }
+    if (weft__loop_has_more(l) || l->root.live == 0 ||
         (l->main_task != NULL && l->main_task->flow == NULL))
         until_ns = 0; /* more to do, or what the loop was run for has ended */
     else
@@ -201,6 +205,7 @@ int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
     l->embed_timer = -1;
     l->thread = pthread_self();
     l->cancel_root.fn = cancel_root;
+    weft__list_init(&l->later);
     weft__list_init(&l->services);
     weft__list_init(&l->connections);
     weft__mpsc_init(&l->remotes);
@@ -389,7 +394,7 @@ void weft__loop_arm_embedding(struct weft_loop *l)
     }
     int64_t next = weft__wheel_next_ns(&l->wheel);
     struct itimerspec it = {0};
-    if (!weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait))
+    if (weft__loop_has_more(l))
         next = 1; /* long past: readable at once */
     if (next != INT64_MAX) {
         next = weft__max_i64(next, 1); /* 0 would disarm it */

@@ -87,6 +87,9 @@ int weft__wait_check(void);
 int weft__wait_block(struct weft__wait *w, weft_deadline d);
 
 void weft__wait_trigger(struct weft__wait *w, int result);
+/* The same of a task, by its loop outside of tasks: it runs, and this returns when it waits again
+ * or has ended. */
+void weft__wait_go_on(struct weft__wait *w, int result);
 /* Arms the wait's time-out on a loop. */
 void weft__wait_alarm(struct weft_loop *l, struct weft__wait *w);
 
@@ -196,6 +199,13 @@ struct weft__run {
 struct weft__before_wait {
     struct weft__slink link;
     void (*fn)(struct weft__before_wait *b);
+};
+
+/* Something for the loop to do when nothing else of the turn is left: see later.c. Not linked while
+ * fn runs. */
+struct weft__later {
+    struct weft__node link;
+    void (*fn)(struct weft__later *x);
 };
 
 /* --- Tasks ----------------------------------------------------------------------------------- */
@@ -355,6 +365,8 @@ struct weft_loop {
     struct weft__queue ready;       /* struct weft__run */
     unsigned runs_left;             /* of this turn */
     struct weft__queue before_wait; /* struct weft__before_wait */
+    struct weft__list later;        /* struct weft__later */
+    int64_t later_ns; /* the thread's CPU time when one was done last and some were left; or 0 */
     struct weft__task *running;
     int64_t now_ns; /* when the last wait ended */
     struct weft__ctx main;
@@ -448,6 +460,19 @@ static inline void weft__loop_before_wait(struct weft_loop *l, struct weft__befo
     weft__queue_push_back(&l->before_wait, &b->link);
 }
 
+/* What is linked may be removed by its owner. */
+static inline void weft__loop_later(struct weft_loop *l, struct weft__later *x)
+{
+    weft__list_push_back(&l->later, &x->link);
+}
+
+/* Whether it has to do before it may wait. */
+static inline bool weft__loop_has_more(const struct weft_loop *l)
+{
+    return !weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait) ||
+           !weft__list_empty(&l->later);
+}
+
 static inline void weft__loop_alarm(struct weft_loop *l, struct weft__alarm *a, int64_t when_ns)
 {
     weft__wheel_add(&l->wheel, &a->timer, when_ns);
@@ -458,6 +483,11 @@ static inline void weft__loop_alarm_del(struct weft_loop *l, struct weft__alarm 
     if (weft__timer_linked(&a->timer))
         weft__wheel_del(&l->wheel, &a->timer);
 }
+
+/* There are some. */
+void weft__loop_run_later(struct weft_loop *l);
+/* A task goes on when its turn among them has come, a thread at once: 0, -ETIMEDOUT, -ECANCELED. */
+int weft__later_wait(const char *what, weft_deadline d);
 
 /* Any thread; the loop must be kept alive by the caller's means. */
 void weft__loop_remote(struct weft_loop *l, struct weft__remote *r);

@@ -112,6 +112,15 @@ void weft__wait_trigger(struct weft__wait *w, int result)
         weft__loop_arm_embedding(f->loop);
 }
 
+void weft__wait_go_on(struct weft__wait *w, int result)
+{
+    struct weft__flow *f = w->flow;
+    WEFT__ASSERT(f->kind == WEFT__FLOW_TASK && f->loop->running == NULL && !w->ended);
+    w->ended = true;
+    w->result = result;
+    weft__task_resume(&weft__task_of(f)->run);
+}
+
 void weft__charge(void)
 {
     struct weft__flow *f = weft__flow_current;

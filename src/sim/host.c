@@ -327,8 +327,7 @@ static bool run_out(struct weft__sim_host *h)
         bool live = weft__loop_turn(l, INT64_MAX);
         if (!live && l->sys->in_flight == 0)
             return true;
-        bool busy = ended != l->sys->completions || !weft__queue_empty(&l->ready) ||
-                    !weft__queue_empty(&l->before_wait);
+        bool busy = ended != l->sys->completions || weft__loop_has_more(l);
         idle = busy || warp(h) ? 0 : idle + 1;
     }
     return false;

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Work that a loop's connections are not to wait for: a server's handshakes.
+ *
+ * Floor 2. Each piece holds the loop for long, and any number of them may come at once. After
+ * everything else of a turn the loop does one, and then more, as long as they take no more of its
+ * time than everything else has taken since the last. So whoever is served in a turn waits for one
+ * piece, or twice as long as without any; and where there is much else to do, half of the loop is
+ * there for the pieces all the same. Time is that of the thread: what others of the machine take
+ * is nobody's share. In a simulation no time passes, and a turn does one piece.
+ *
+ * Invariants: with pieces left the loop does not wait; first come, first served.
+ */
+#include <time.h>
+
+#include "rt/rt.h"
+#include "sys/sim/world.h"
+
+static int64_t used_ns(void)
+{
+    struct timespec t = {0};
+    if (weft__sim_proc == NULL)
+        (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+void weft__loop_run_later(struct weft_loop *l)
+{
+    int64_t now = used_ns(), else_ns = l->later_ns > 0 ? now - l->later_ns : 0;
+    int64_t until = now + else_ns;
+    struct weft__node *n;
+    l->runs_left = 0; /* a task that waits gives the loop its context back */
+    do {
+        n = weft__list_pop_front(&l->later);
+        struct weft__later *x = WEFT__CONTAINER_OF(n, struct weft__later, link);
+        x->fn(x);
+        now = used_ns();
+    } while (now < until && !weft__list_empty(&l->later));
+    l->later_ns = weft__list_empty(&l->later) ? 0 : now;
+}
+
+struct waiting {
+    struct weft__wait wait;
+    struct weft__later later;
+};
+
+static void go_on(struct weft__later *x)
+{
+    weft__wait_go_on(&WEFT__CONTAINER_OF(x, struct waiting, later)->wait, 0);
+}
+
+static void give_up(struct weft__wait *w, int why)
+{
+    weft__list_remove(&WEFT__CONTAINER_OF(w, struct waiting, wait)->later.link);
+    weft__wait_trigger(w, why);
+}
+
+int weft__later_wait(const char *what, weft_deadline d)
+{
+    struct waiting p = {.later = {.fn = go_on}};
+    int err = weft__wait_check();
+    struct weft__flow *f = weft__flow_self();
+    if (err < 0 || f->kind == WEFT__FLOW_THREAD)
+        return err;
+    weft__wait_init(&p.wait, what, -1, give_up);
+    weft__loop_later(f->loop, &p.later);
+    return weft__wait_block(&p.wait, d);
+}
