@@ -29,7 +29,9 @@ void weft__loop_run_later(struct weft_loop *l)
     int64_t now = used_ns(), else_ns = l->later_ns > 0 ? now - l->later_ns : 0;
     int64_t until = now + else_ns;
     struct weft__node *n;
-    l->runs_left = 0; /* a task that waits gives the loop its context back */
+    if (l->sys->driver->push != NULL)
+        l->sys->driver->push(l->sys); /* what is ready to be sent is not to wait, either */
+    l->runs_left = 0;                 /* a task that waits gives the loop its context back */
     do {
         n = weft__list_pop_front(&l->later);
         struct weft__later *x = WEFT__CONTAINER_OF(n, struct weft__later, link);

@@ -152,6 +152,8 @@ struct weft__driver {
     bool (*submit)(struct weft__sys *sys, struct weft__op *op);
     void (*cancel)(struct weft__sys *sys, struct weft__op *op);
     int (*wait)(struct weft__sys *sys, int64_t until_ns);
+    /* Has the kernel begin what was submitted, where no wait follows at once; NULL: it has. */
+    void (*push)(struct weft__sys *sys);
     void (*wake)(struct weft__sys *sys);
     int (*fd)(struct weft__sys *sys); /* polls readable when wait(0) would find something; -1: none
                                        */

@@ -441,8 +441,7 @@ static int64_t sleep_ns(struct uring_sys *s, int64_t until_ns, bool *expired)
  */
 static void settle(struct uring_sys *s)
 {
-    if (io_uring_sq_ready(&s->ring) > 0)
-        (void)io_uring_submit(&s->ring);
+    weft__uring_push(&s->sys);
     bool asleep = fall_asleep(s, WAKE_POLLED);
     bool left = !weft__queue_empty(&s->ended) || !weft__queue_empty(&s->queued) ||
                 !weft__queue_empty(&s->cancels) || io_uring_sq_ready(&s->ring) > 0 ||
@@ -589,6 +588,7 @@ const struct weft__driver weft__driver_uring = {
     .submit = uring_submit,
     .cancel = uring_cancel,
     .wait = uring_wait,
+    .push = weft__uring_push,
     .wake = uring_wake,
     .fd = uring_fd,
     .forget = uring_forget,

@@ -136,7 +136,8 @@ void weft__uring_bufs_untake(struct uring_sys *s, struct weft__rbuf *rb);
 
 int weft__uring_ring_open(struct io_uring *ring, unsigned entries);
 void weft__uring_ring_close(struct io_uring *ring);
-int weft__uring_probe(const char **text); /* the vtable's */
+int weft__uring_probe(const char **text); /* the vtable's, as is the next */
+void weft__uring_push(struct weft__sys *sys);
 
 /* ---- uring_op.c ---- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Setting up a ring, and probing whether that can be done here (floor 1).
+ * Setting up a ring, probing whether that can be done here, and handing over what is in it (floor
+ * 1).
  *
  * Invariant: the probe sets up the very ring that the driver uses, only smaller, so that what a
  * kernel, a sysctl or a seccomp filter forbids is seen there.
@@ -53,6 +54,13 @@ int weft__uring_ring_open(struct io_uring *ring, unsigned entries)
         return -ENOSYS;
     }
     return 0;
+}
+
+void weft__uring_push(struct weft__sys *sys)
+{
+    struct io_uring *ring = &self(sys)->ring;
+    if (io_uring_sq_ready(ring) > 0)
+        (void)io_uring_submit(ring); /* what stays there goes with the wait, which tells why */
 }
 
 static const char *setup_text(int err)
