@@ -3,6 +3,7 @@
  * The driver tests about streams: recv and send.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -424,6 +425,30 @@ static void nonblocking_descriptors(struct kit *k)
     raw_close(p[1]);
 }
 
+/* What was submitted goes before the wait where that is asked for. */
+static void send_pushed(struct kit *k)
+{
+    for (int f = 0; f < KIT_FAMILIES; f++) {
+        int fds[2];
+        char buf[8];
+        struct top t;
+        kit_pair((enum kit_family)f, fds);
+        top_send(&t, k, fds[0], "now", 3);
+        top_start(&t);
+        if (k->drv->push != NULL) {
+            assert_int_equal(raw_recv(fds[1], buf, sizeof(buf), MSG_DONTWAIT), -1);
+            k->drv->push(k->sys);
+            k->drv->push(k->sys); /* nothing is left to be */
+        }
+        struct pollfd p = {.fd = fds[1], .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 20000), 1);
+        assert_int_equal(raw_recv(fds[1], buf, sizeof(buf), MSG_DONTWAIT), 3);
+        assert_int_equal(top_finish(&t), 3);
+        kit_close_fd(k, fds[0]);
+        raw_close(fds[1]);
+    }
+}
+
 const struct driver_test driver_tests_io[] = {
     {"recv what is there", recv_what_is_there, ON_ALL},
     {"recv what comes later", recv_what_comes_later, ON_ALL},
@@ -436,6 +461,7 @@ const struct driver_test driver_tests_io[] = {
     {"both directions", both_directions, ON_ALL},
     {"send cut off", send_cut_off, ON_ALL},
     {"send nothing", send_nothing, ON_ALL},
+    {"send pushed", send_pushed, ON_LOOP | ON_REAL},
     {"pool lends", pool_lends, ON_ALL},
     {"pool brings much", pool_brings_much, ON_ALL},
     {"short reads with more behind", short_reads_with_more_behind, ON_ALL},

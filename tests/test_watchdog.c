@@ -236,7 +236,7 @@ static void leaves_others_in_peace(const char *driver)
     CHECK_EQ(weft_run(&other, holds_by_itself, &lines), 0); /* the embedded one is not run */
     weft_loop_close(&l);
     for (int i = 0; i < 8 && i < atomic_load(&seen.lines); i++) /* of the other, and if late two */
-        (void)said(i, "task main (weft_run)");
+        CHECK(said(i, "task main (weft_run)") >= (long)LIMIT_MS << i);
 }
 
 /* --- Names that go ---------------------------------------------------------------------------- */
