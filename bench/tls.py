@@ -5,8 +5,8 @@
 Floor 6. The method is that of run.py (server CPU per message, alternating rounds, paired ratios);
 what differs is the certificates, made for the run, and the handshakes, counted for each second of
 the server's CPU. Names that end in -greets are servers of ours that speak first, as nginx does
-there; the others read a byte and echo it. In a storm what counts is how long live connections wait
-beside it. Names that end in -pool are servers whose handshakes go to the work pool
+there; the others read a byte and echo it. In a storm, and beside peers that stay half open, what
+counts is how long live connections wait. Names that end in -pool are servers whose handshakes go to the work pool
 (handshake_offload).
 
 Invariants: only 127.0.0.0/8 is touched; every child is ended; files are in a directory of the run.
@@ -43,7 +43,8 @@ BULK_BAR = 0.95  # throughput for each second of CPU over raw, at least
 HANDS_BAR = 1.0  # handshakes for each second of CPU over nginx, at least
 STORM = (1000, 64)  # live connections; peers at a time that have a hello answered and hang up
 HALF_OPEN = (1000, 5000)  # live connections; peers in all that begin a handshake and stop
-STORM_BAR = 2.0  # median round trip beside them over the one in quiet, at most; in a storm with the pool
+# Median round trip beside them over the one in quiet, at most; in a storm with the pool.
+STORM_BAR = 2.0
 
 
 class Peer(run.Contender):
@@ -195,8 +196,8 @@ def half_opens(args, said, peers, ca, work, failures):
     for _ in range(args.rounds):
         for p in peers:
             values[p.name].append(storm(args, p, ca, work, *HALF_OPEN, said))
-    print(f"\nround trips of {HALF_OPEN[0]} live connections, us, beside {HALF_OPEN[1]} peers that say "
-          f"{said} of a hello\n  {'':24}{'quiet':>8}{'99 %':>8}{'come':>8}{'99 %':>8}{'longest':>9}"
+    print(f"\nround trips of {HALF_OPEN[0]} live connections, us, beside {HALF_OPEN[1]} peers that "
+          f"say {said} of a hello\n  {'':24}{'quiet':>8}{'99 %':>8}{'come':>8}{'99 %':>8}{'longest':>9}"
           f"{'stand':>8}{'99 %':>8}{'longest':>9}   {'come':>6}{'stand':>20}, times quiet")
     for name, v in values.items():
         widths = (8, 8, 8, 8, 9, 8, 8, 9)

@@ -246,9 +246,9 @@ static void tell(bool longest)
 int main(int argc, char **argv)
 {
     pthread_t thread;
-    if (argc == 6) {
-        half_open = argv[5];
-    } else if (argc != 5) {
+    half_open = argc == 6 ? argv[5] : NULL;
+    if (argc < 5 || argc > 6 ||
+        (half_open && strcmp(half_open, "part") && strcmp(half_open, "whole"))) {
         fprintf(stderr, "usage: see the file's head\n");
         return 2;
     }
