@@ -111,6 +111,9 @@ struct weft__in_line {
     bool posted;    /* the remote is on its way */
 };
 
+/* Why one ends with -ETIMEDOUT that has not begun. */
+#define WEFT__TOO_MANY_HANDSHAKES "too many handshakes: this one could not begin in its time"
+
 void weft__handshakes_init(struct weft__handshakes *h, size_t max, int64_t rate);
 void weft__handshakes_fini(struct weft__handshakes *h);
 /* 0: one more has begun, out of the line, and weft__handshakes_end belongs to it. Else it stands in

@@ -81,9 +81,8 @@ static void alarmed(struct weft__alarm *a)
     if (t->s.loop->now_ns < h->until_ns) {
         ask_again(t);
     } else {
-        weft__error_detail("%s", t->s.in_line
-                                     ? "too many handshakes: this one could not begin in its time"
-                                     : "the handshake has taken too long");
+        weft__error_detail("%s", t->s.in_line ? WEFT__TOO_MANY_HANDSHAKES
+                                              : "the handshake has taken too long");
         weft__transport_note(t);
         t->s.timed_out = true;
         weft__transport_fail(t, -ETIMEDOUT);

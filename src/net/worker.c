@@ -65,8 +65,6 @@ static void turn_abort(struct weft__wait *w, int why)
         weft__wait_trigger(w, why);
 }
 
-#define TOO_MANY "too many handshakes: this one could not begin in its time"
-
 static int begin_handshake(struct weft_server *s, weft_deadline d)
 {
     struct turn t = {.of = &s->handshakes, .line = {.loop = weft__flow_self()->loop}};
@@ -89,7 +87,7 @@ static int begin_handshake(struct weft_server *s, weft_deadline d)
     bool left = weft__handshakes_leave(t.of, &t.line);
     WEFT__ASSERT(left); /* what is told ends the wait */
     if (err == -ETIMEDOUT)
-        err = weft__fail(err, TOO_MANY);
+        err = weft__fail(err, WEFT__TOO_MANY_HANDSHAKES);
     return err;
 }
 
@@ -110,7 +108,7 @@ static int shake_hands(struct weft__conn *c, weft_deadline d)
         if (err == 0)
             err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
         else if (err == -ETIMEDOUT)
-            (void)weft__fail(err, TOO_MANY);
+            (void)weft__fail(err, WEFT__TOO_MANY_HANDSHAKES);
         weft__handshakes_end(&s->handshakes);
     }
     atomic_fetch_add(err < 0 ? &s->unshaken : &s->shaken, 1);

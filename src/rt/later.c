@@ -11,22 +11,11 @@
  *
  * Invariants: with pieces left the loop does not wait; first come, first served.
  */
-#include <time.h>
-
 #include "rt/rt.h"
-#include "sys/sim/world.h"
-
-static int64_t used_ns(void)
-{
-    struct timespec t = {0};
-    if (weft__sim_proc == NULL)
-        (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
 
 void weft__loop_run_later(struct weft_loop *l)
 {
-    int64_t now = used_ns(), else_ns = l->later_ns > 0 ? now - l->later_ns : 0;
+    int64_t now = weft__clock_used_ns(), else_ns = l->later_ns > 0 ? now - l->later_ns : 0;
     int64_t until = now + else_ns;
     struct weft__node *n;
     if (l->sys->driver->push != NULL)
@@ -36,7 +25,7 @@ void weft__loop_run_later(struct weft_loop *l)
         n = weft__list_pop_front(&l->later);
         struct weft__later *x = WEFT__CONTAINER_OF(n, struct weft__later, link);
         x->fn(x);
-        now = used_ns();
+        now = weft__clock_used_ns();
     } while (now < until && !weft__list_empty(&l->later));
     l->later_ns = weft__list_empty(&l->later) ? 0 : now;
 }

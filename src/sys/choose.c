@@ -68,12 +68,20 @@ void weft__sys_close_fd(struct weft__sys *sys, int fd)
     weft__call_close(fd);
 }
 
+static int64_t clock_of(clockid_t id)
+{
+    struct timespec ts;
+    (void)clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 int64_t weft__clock_ns(void)
 {
     struct weft__proc *proc = weft__sim_proc;
-    struct timespec ts;
-    if (WEFT__UNLIKELY(proc != NULL))
-        return weft__sim_clock_ns(proc);
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    return WEFT__UNLIKELY(proc != NULL) ? weft__sim_clock_ns(proc) : clock_of(CLOCK_MONOTONIC);
+}
+
+int64_t weft__clock_used_ns(void)
+{
+    return WEFT__UNLIKELY(weft__sim_proc != NULL) ? 0 : clock_of(CLOCK_THREAD_CPUTIME_ID);
 }

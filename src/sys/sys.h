@@ -152,7 +152,8 @@ struct weft__driver {
     bool (*submit)(struct weft__sys *sys, struct weft__op *op);
     void (*cancel)(struct weft__sys *sys, struct weft__op *op);
     int (*wait)(struct weft__sys *sys, int64_t until_ns);
-    /* Has the kernel begin what was submitted, where no wait follows at once; NULL: it has. */
+    /* Has the kernel begin what was submitted, where no wait follows at once. NULL: where submit
+     * does, and in a simulation, where nobody would notice. */
     void (*push)(struct weft__sys *sys);
     void (*wake)(struct weft__sys *sys);
     int (*fd)(struct weft__sys *sys); /* polls readable when wait(0) would find something; -1: none
@@ -231,5 +232,7 @@ void weft__sys_close_fd(struct weft__sys *sys, int fd);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 int64_t weft__clock_ns(void);
+/* CPU time that the calling thread has used, likewise; in a simulation always 0. */
+int64_t weft__clock_used_ns(void);
 
 #endif
