@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many handshakes at once on a loop: it begins them one after the other, behind all else of a turn.
+ */
+#include <sys/socket.h>
+
+#include <weft/protocol.h>
+#include <weft/server.h>
+
+#include "tls_kit.h"
+
+enum { CROWD = 16 };
+
+static struct weft_tls *client;
+
+static uint64_t turns_now(void)
+{
+    struct weft_loop_stats st;
+    CHECK_EQ(weft_loop_stats(weft_loop_current(), &st), 0);
+    return st.turns;
+}
+
+static int begins(void *arg)
+{
+    (void)!weft_tls_connect(arg, client, "server.test", WEFT_NEVER);
+    return 0;
+}
+
+/* What a client says first. */
+static size_t whole_hello(char *buf, size_t cap)
+{
+    struct weft_stream *c = NULL, *end = NULL;
+    struct weft_group *g = kit_group();
+    const void *data;
+    CHECK_EQ(weft_pipe_open(&c, &end, 0), 0);
+    kit_go(g, "begins", begins, &c);
+    ssize_t n = weft_peek_min(end, &data, 64, weft_after_s(60));
+    CHECK(n >= 64 && (size_t)n <= cap);
+    memcpy(buf, data, (size_t)n);
+    weft_abort(&end);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_abort(&c);
+    return (size_t)n;
+}
+
+struct asks {
+    struct weft_stream *s;
+    uint64_t turn; /* of the loop, when the answer was there */
+};
+
+static int awaits_answer(void *arg)
+{
+    struct asks *a = arg;
+    const void *data;
+    CHECK(weft_peek(a->s, &data, weft_after_s(60)) > 0);
+    a->turn = turns_now();
+    return 0;
+}
+
+static int echo(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, data, len);
+}
+
+/* Hellos that are all there in one turn are answered in many, so that others have theirs. */
+static void crowd(enum weft_model model, const char *hello, size_t len)
+{
+    static const struct weft_protocol p = {.data = echo};
+    struct weft_factory f = {.protocol = &p};
+    struct weft_tls *tls = tls_kit_server("server");
+    struct weft_server_options o = {.model = model, .tls = tls, .handshake_ms = 60000};
+    struct weft_server *s = NULL;
+    struct weft_server_stats st = {0};
+    struct weft_group *g = kit_group(), *waiting = kit_group();
+    struct asks all[CROWD];
+    char at[WEFT_ENDPOINT_MAX], plain[WEFT_ENDPOINT_MAX];
+    int turns = 0;
+    CHECK_EQ(weft_server_open(&s, g, "tls://127.0.0.1:0", &o, NULL, NULL, &f), 0);
+    CHECK(weft_server_endpoint(s, at, sizeof at) > 0);
+    (void)snprintf(plain, sizeof plain, "tcp%.90s", at + 3);
+    for (int i = 0; i < CROWD; i++) {
+        all[i] = (struct asks){.s = NULL};
+        CHECK_EQ(weft_dial(&all[i].s, plain, NULL, weft_after_s(60)), 0);
+    }
+    while (weft_server_stats_mt(s, &st), st.live < CROWD)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+    for (int i = 0; i < CROWD; i++) /* without the loop's having a turn between */
+        CHECK_EQ(send(weft_stream_fd(all[i].s), hello, len, MSG_NOSIGNAL), len);
+    for (int i = 0; i < CROWD; i++)
+        kit_go(waiting, "awaits", awaits_answer, &all[i]);
+    CHECK_EQ(weft_group_wait(waiting, weft_after_s(60)), 0);
+    CHECK_EQ(weft_group_close(&waiting), 0);
+    for (int i = 0; i < CROWD; i++) {
+        bool again = false;
+        for (int j = 0; j < i; j++)
+            again |= all[j].turn == all[i].turn;
+        turns += !again;
+        weft_abort(&all[i].s);
+    }
+    CHECK(turns >= CROWD / 2);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_tls_close(&tls);
+}
+
+static int one_after_the_other(void *arg)
+{
+    char hello[4096];
+    size_t len = whole_hello(hello, sizeof hello);
+    (void)arg;
+    crowd(WEFT_TASKS, hello, len);
+    crowd(WEFT_PROTOCOLS, hello, len);
+    return 0;
+}
+
+int main(void)
+{
+    static const struct kit_case cases[] = {IN_TASK(one_after_the_other)};
+    client = tls_kit_client();
+    int failed = kit_main(cases, WEFT__ARRAY_LEN(cases));
+    weft_tls_close(&client);
+    return failed;
+}
