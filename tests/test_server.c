@@ -4,6 +4,8 @@
  * server.h says.
  */
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -245,6 +247,52 @@ static int accepts_by_rounds(void *arg)
         }
         for (int i = 0; i < BURST; i++)
             close(fds[i]);
+        CHECK_EQ(weft_group_close(&s.group), 0);
+    }
+    return 0;
+}
+
+/* Who reads the counts at any moment finds each connection that was accepted. */
+struct watcher {
+    const struct weft_server *server;
+    _Atomic bool stop;
+    uint64_t lost;
+};
+
+static void *watch_counts(void *arg)
+{
+    struct watcher *w = arg;
+    while (!w->stop) {
+        struct weft_server_stats st;
+        weft_server_stats_mt(w->server, &st);
+        w->lost += st.accepted > st.live + st.refused;
+    }
+    return NULL;
+}
+
+static int counts_lose_nobody(void *arg)
+{
+    enum { MANY = 300 };
+    (void)arg;
+    for (int m = 0; m < 3; m++) {
+        struct weft_server_options o = {.max_per_peer = MANY - 50};
+        struct served s = serve("tcp://127.0.0.1:0", (enum weft_model)m, m == 2, o, echo, NULL);
+        struct weft_stream *c[MANY];
+        struct watcher w = {.server = s.server};
+        pthread_t thread;
+        CHECK_EQ(pthread_create(&thread, NULL, watch_counts, &w), 0);
+        for (size_t i = 0; i < MANY; i++) {
+            c[i] = NULL;
+            int err = weft_dial(&c[i], s.endpoint, NULL, weft_after_s(20));
+            CHECK(err == 0 || err == -ECONNRESET); /* one that is refused */
+        }
+        WAIT_STAT(&s, accepted, MANY);
+        w.stop = true;
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        CHECK_EQ(w.lost, 0);
+        WAIT_STAT(&s, refused, 50);
+        for (size_t i = 0; i < MANY; i++)
+            weft_abort(&c[i]);
         CHECK_EQ(weft_group_close(&s.group), 0);
     }
     return 0;
@@ -499,6 +547,7 @@ static const struct kit_case cases[] = {
     IN_TASK(a_worker_that_cannot_begin),
     IN_TASK(max_connections_makes_accept_wait),
     IN_TASK(accepts_by_rounds),
+    IN_TASK(counts_lose_nobody),
     IN_TASK(max_per_peer_refuses),
     IN_TASK(time_limits_strike),
     IN_TASK(a_blocked_write_is_cut),

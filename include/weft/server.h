@@ -115,7 +115,7 @@ WEFT_API WEFT_MUST_CHECK int weft_server_open(struct weft_server **ret, struct w
 WEFT_API int weft_server_endpoint(const struct weft_server *s, char *buf, size_t cap);
 
 struct weft_server_stats {
-    uint64_t accepted; /* ever */
+    uint64_t accepted; /* ever: those that are live, were refused, or have ended */
     uint64_t live;     /* now */
     uint64_t refused;  /* closed at once for max_per_peer */
     uint64_t failed;   /* ended with an error */

@@ -400,14 +400,14 @@ int weft_server_endpoint(const struct weft_server *s, char *buf, size_t cap)
 
 void weft_server_stats_mt(const struct weft_server *s, struct weft_server_stats *ret)
 {
-    struct weft_server_stats st = {.accepted = atomic_load(&s->accepted),
-                                   .live = atomic_load(&s->live),
-                                   .refused = atomic_load(&s->refused),
-                                   .failed = atomic_load(&s->failed),
-                                   .timed_out = atomic_load(&s->timed_out),
-                                   .backoffs = atomic_load(&s->backoffs),
-                                   .handshakes = atomic_load(&s->shaken),
-                                   .handshakes_failed = atomic_load(&s->unshaken)};
+    struct weft_server_stats st = {.accepted = atomic_load(&s->accepted)};
+    st.live = atomic_load(&s->live); /* in this order: see weft__server_count_live */
+    st.refused = atomic_load(&s->refused);
+    st.failed = atomic_load(&s->failed);
+    st.timed_out = atomic_load(&s->timed_out);
+    st.backoffs = atomic_load(&s->backoffs);
+    st.handshakes = atomic_load(&s->shaken);
+    st.handshakes_failed = atomic_load(&s->unshaken);
     for (int i = 0; i < s->n_workers; i++) {
         const struct weft__counters *c = &s->workers[i].counters;
         st.bytes_in += atomic_load_explicit(&c->bytes_in, memory_order_relaxed);

@@ -196,6 +196,28 @@ bool weft__server_admit_told(struct weft_server *s, const struct weft_address *a
                              struct weft__peer **peer);
 void weft__server_dismiss(struct weft_server *s, struct weft__peer *peer);
 
+/* What others may read of the counts: who was accepted is live, was refused, or has ended, and who
+ * has ended counts as what it ended with. So `live` is first and `accepted` behind it at the
+ * beginning, and `live` comes last at the end; weft_server_stats_mt reads in the other order. */
+static inline void weft__server_count_live(struct weft__worker *w)
+{
+    atomic_fetch_add(&w->live, 1);
+    atomic_fetch_add(&w->server->live, 1);
+    atomic_fetch_add(&w->server->accepted, 1);
+}
+
+static inline void weft__server_count_refused(struct weft_server *s)
+{
+    atomic_fetch_add(&s->refused, 1);
+    atomic_fetch_add(&s->accepted, 1);
+}
+
+static inline void weft__server_count_ended(struct weft__worker *w)
+{
+    atomic_fetch_sub(&w->live, 1);
+    atomic_fetch_sub(&w->server->live, 1);
+}
+
 /* --- proxies.c: PROXY headers ------------------------------------------------------------------
  */
 

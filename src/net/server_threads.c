@@ -41,20 +41,18 @@ static int start_connection(struct weft_server *s, int fd)
 {
     struct weft__worker *w = &s->workers[0];
     struct weft__conn c = {.worker = w};
-    atomic_fetch_add(&s->accepted, 1);
     if (!weft__server_admit(s, fd, &c.peer)) {
-        atomic_fetch_add(&s->refused, 1);
+        weft__server_count_refused(s);
         weft__fd_close(NULL, fd, true);
         return -EAGAIN;
     }
+    weft__server_count_live(w);
     int err = weft__fd_stream_open(&c.stream, fd, s->family, s->options.write_buffer);
     if (err < 0) {
         weft__fd_close(NULL, fd, true);
         goto fail;
     }
     c.stream->counters = &w->counters;
-    atomic_fetch_add(&w->live, 1);
-    atomic_fetch_add(&s->live, 1);
     err = weft__thread_spawn(s->threads,
                              &(struct weft__spawn){.fn = conn_main,
                                                    .arg = &c,
@@ -66,9 +64,8 @@ static int start_connection(struct weft_server *s, int fd)
     if (err == 0)
         return 0;
     weft__stream_free(c.stream, true);
-    atomic_fetch_sub(&w->live, 1);
-    atomic_fetch_sub(&s->live, 1);
 fail:
+    weft__server_count_ended(w);
     weft__server_dismiss(s, c.peer);
     return err;
 }

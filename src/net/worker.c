@@ -30,13 +30,14 @@ void weft__worker_ended(struct weft__worker *w, struct weft__peer *peer, int err
                         const struct weft_address *address)
 {
     struct weft_server *s = w->server;
-    atomic_fetch_sub(&w->live, 1);
-    atomic_fetch_sub(&s->live, 1);
-    weft__server_dismiss(s, peer);
+    bool failed = error < 0 && error != -ECANCELED;
     if (timed_out)
         atomic_fetch_add(&s->timed_out, 1);
-    if (error < 0 && error != -ECANCELED) {
+    if (failed)
         atomic_fetch_add(&s->failed, 1);
+    weft__server_count_ended(w);
+    weft__server_dismiss(s, peer);
+    if (failed) {
         if (s->options.failed != NULL)
             s->options.failed(s->options.failed_arg, address, error);
         if (s->options.errors == WEFT_ERRORS_STOP && w->error == 0)
@@ -253,22 +254,19 @@ static int start_connection(struct weft__worker *w, int fd)
 {
     struct weft_server *s = w->server;
     struct weft__peer *peer = NULL;
-    atomic_fetch_add(&s->accepted, 1);
     if (!weft__server_admit(s, fd, &peer)) {
-        atomic_fetch_add(&s->refused, 1);
+        weft__server_count_refused(s);
         weft__fd_close(w->loop, fd, true);
         return 0;
     }
-    atomic_fetch_add(&w->live, 1);
-    atomic_fetch_add(&s->live, 1);
+    weft__server_count_live(w);
     bool task = s->options.model != WEFT_PROTOCOLS || s->proxies != NULL;
     int err = task ? start_task(w, fd, peer)
               : s->tls != NULL
                   ? start_secured(w, fd, peer)
                   : weft__transport_open(&w->conns, w->factory, fd, s->family, w, peer, true);
     if (err < 0) {
-        atomic_fetch_sub(&w->live, 1);
-        atomic_fetch_sub(&s->live, 1);
+        weft__server_count_ended(w);
         weft__server_dismiss(s, peer);
         weft__fd_close(w->loop, fd, true);
     }
