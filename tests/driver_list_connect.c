@@ -198,8 +198,8 @@ static void accept_multi_stops(struct kit *k)
     accept_multi_stops_at(k, 20);
 }
 
-/* However many wait, one wait takes a round of them: others have their turn in between. */
-static void accept_multi_by_rounds(struct kit *k)
+/* However many wait, one wait takes a round of them, or one: others have their turn in between. */
+static void accept_multi_by(struct kit *k, int round)
 {
     enum { COUNT = 5 * WEFT__ACCEPT_ROUND };
     struct sockaddr_storage sa;
@@ -212,11 +212,12 @@ static void accept_multi_by_rounds(struct kit *k)
         assert_int_equal(raw_connect(c[i], SA(&sa), len), 0);
     }
     multi_start(&m, k, l, COUNT, 0, COUNT);
+    m.t.op.flags |= round == 1 ? WEFT__OP_SLOWLY : 0;
     for (int before = 0; !m.reached; before = m.count, turns++) {
         kit_turn(k);
-        assert_in_range(m.count, before, before + WEFT__ACCEPT_ROUND);
+        assert_in_range(m.count, before, before + round);
     }
-    assert_in_range(turns, COUNT / WEFT__ACCEPT_ROUND, 2 * COUNT / WEFT__ACCEPT_ROUND);
+    assert_in_range(turns, COUNT / round, 2 * COUNT / round);
     top_cancel(&m.t);
     assert_int_equal(top_finish(&m.t), -ECANCELED);
     for (int i = 0; i < COUNT; i++) {
@@ -224,6 +225,16 @@ static void accept_multi_by_rounds(struct kit *k)
         raw_close(c[i]);
     }
     kit_close_fd(k, l);
+}
+
+static void accept_multi_by_rounds(struct kit *k)
+{
+    accept_multi_by(k, WEFT__ACCEPT_ROUND);
+}
+
+static void accept_multi_slowly(struct kit *k)
+{
+    accept_multi_by(k, 1);
 }
 
 static void accept_multi_refused(struct kit *k)
@@ -427,6 +438,7 @@ const struct driver_test driver_tests_connect[] = {
     {"accept multi", accept_multi, ON_LOOP},
     {"accept multi stops", accept_multi_stops, ON_LOOP},
     {"accept multi by rounds", accept_multi_by_rounds, ON_LOOP},
+    {"accept multi slowly", accept_multi_slowly, ON_LOOP},
     {"accept multi refused", accept_multi_refused, ON_BLOCK},
     {"accept shared", accept_shared, ON_ALL | ON_REAL}, /* a simulated process has one loop */
     {"connect works", connect_works, ON_ALL},

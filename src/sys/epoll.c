@@ -216,7 +216,8 @@ static void park_or_end(struct epoll_sys *s, struct weft__op *op, enum weft__tri
 /* A MULTI accept takes a bounded number of connections, then goes on in the next wait. */
 static void run_multi(struct epoll_sys *s, struct weft__op *op)
 {
-    for (int i = 0; i < WEFT__ACCEPT_ROUND; i++) {
+    int n = 0;
+    do {
         enum weft__tried t = attempt(s, NULL, op);
         if (t != WEFT__TRIED_ENDED) {
             park_or_end(s, op, t, true);
@@ -235,7 +236,7 @@ static void run_multi(struct epoll_sys *s, struct weft__op *op)
             end_with(s, op, -ECANCELED);
             return;
         }
-    }
+    } while (++n < WEFT__ACCEPT_ROUND && !(op->flags & WEFT__OP_SLOWLY));
     enqueue(s, op);
 }
 

@@ -84,6 +84,8 @@ enum {
     WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
                                 first */
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */
+    WEFT__OP_SLOWLY = 8,     /* MULTI ACCEPT: one connection in a wait is enough; may be set and
+                                cleared by done */
 };
 
 struct weft__op {

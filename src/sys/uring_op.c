@@ -309,8 +309,9 @@ static void on_accept_multi(struct uring_sys *s, struct weft__op *op, int fd, ui
         weft__uring_finish(s, op, -ECANCELED);
         return;
     }
-    s->accepted = s->accepted || !op->full;
-    if (rest) {
+    bool slowly = (op->flags & WEFT__OP_SLOWLY) != 0;
+    s->accepted = s->accepted || !(op->full || slowly);
+    if (rest && !slowly) {
         size_t next = weft__min_size((size_t)2 * came, WEFT__ACCEPT_ROUND);
         issue_extra(s, op, weft__min_size(next, op->u.accept.room));
     }

@@ -247,6 +247,8 @@ static void tell_many(struct sim_sys *s, struct weft__desc *d, struct weft__op *
             tell(s, op, -ECANCELED);
             return;
         }
+        if (op->flags & WEFT__OP_SLOWLY)
+            break;
     }
     enqueue(s, op, RETRY);
 }
