@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a loop does when nothing else of its turn is left: order, shares, and giving up.
+ * What a loop does when nothing else of its turn is left: order, shares, giving up, and when it is
+ * not done.
  */
 #include <errno.h>
+#include <semaphore.h>
 #include <time.h>
 
 #include "rt/rt.h"
@@ -27,9 +29,11 @@ static void spin_us(int64_t us)
     } while (now < until);
 }
 
+static bool pooled; /* the pieces are of the sort that may rest */
+
 static int piece(void *arg)
 {
-    CHECK_EQ(weft__later_wait("piece", WEFT_NEVER), 0);
+    CHECK_EQ(weft__later_wait("piece", pooled, WEFT_NEVER), 0);
     uint64_t turn = weft_loop_current()->turns;
     all.first_turn = all.n_done == 0 ? turn : all.first_turn;
     all.last_turn = turn;
@@ -92,7 +96,7 @@ struct waited {
 static int cancels(void *arg)
 {
     (void)arg;
-    CHECK_EQ(weft__later_wait("piece", WEFT_NEVER), 0);
+    CHECK_EQ(weft__later_wait("piece", false, WEFT_NEVER), 0);
     weft_task_cancel(waiting); /* which stands behind this one */
     return 0;
 }
@@ -100,13 +104,13 @@ static int cancels(void *arg)
 static int waits(void *arg)
 {
     struct waited *w = arg;
-    w->result = weft__later_wait("piece", w->until);
+    w->result = weft__later_wait("piece", false, w->until);
     return 0;
 }
 
 static int holds_up(void *arg)
 {
-    CHECK_EQ(weft__later_wait("piece", WEFT_NEVER), 0);
+    CHECK_EQ(weft__later_wait("piece", false, WEFT_NEVER), 0);
     spin_us((intptr_t)arg);
     return 0;
 }
@@ -132,16 +136,87 @@ static int cancel_and_time_out(void *arg)
     return 0;
 }
 
+/* --- The pool's backlog ----------------------------------------------------------------------- */
+
+static sem_t let_go;
+
+static void works(struct weft__work *w)
+{
+    (void)w;
+    while (sem_wait(&let_go) < 0)
+        CHECK_EQ(errno, EINTR);
+}
+
+static int n_worked;
+
+static void worked(struct weft__work *w)
+{
+    (void)w;
+    n_worked++;
+}
+
+static void until_worked(int n)
+{
+    while (n_worked < n)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+}
+
+/* With as much in the pool as it can do, and as much again, what is for it is not begun. */
+static int rests_while_the_pool_is_behind(void *arg)
+{
+    enum { MOST = 64 };
+    struct weft__work w[MOST];
+    struct weft_loop *l = weft_loop_current();
+    struct weft_group *g = kit_group();
+    int n = 0;
+    (void)arg;
+    CHECK_EQ(sem_init(&let_go, 0, 0), 0);
+    all.n_done = n_worked = 0;
+    all.piece_us = 0;
+    do {
+        CHECK(n < MOST);
+        w[n] = (struct weft__work){.run = works, .done = worked};
+        CHECK_EQ(weft__work_post(l, &w[n++]), 0);
+        CHECK_EQ(l->works, n);
+    } while (l->works <= l->works_max);
+    pooled = true;
+    kit_go(g, "piece", piece, (void *)0);
+    kit_go(g, "piece", piece, (void *)1);
+    CHECK_EQ(weft_yield(), 0);
+    pooled = false;
+    CHECK_EQ(weft__later_wait("not of those", false, WEFT_NEVER), 0);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(weft_yield(), 0);
+    CHECK_EQ(all.n_done, 0);
+    CHECK(weft__loop_later_any(l));
+    CHECK(!weft__loop_later_due(l));     /* so that the loop may sleep until it is told */
+    CHECK(weft__work_withdraw(&w[--n])); /* the last in the pool's line */
+    CHECK_EQ(l->works, n);
+    CHECK_EQ(l->works, l->works_max);
+    CHECK_EQ(sem_post(&let_go), 0);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+    CHECK_EQ(all.n_done, 2);
+    until_worked(1);
+    CHECK_EQ(l->works, n - 1);
+    for (int i = 1; i < n; i++)
+        CHECK_EQ(sem_post(&let_go), 0);
+    until_worked(n);
+    CHECK_EQ(l->works, 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 static void a_thread_waits_for_nobody(const char *driver)
 {
     (void)driver;
-    CHECK_EQ(weft__later_wait("piece", WEFT_NEVER), 0);
+    CHECK_EQ(weft__later_wait("piece", false, WEFT_NEVER), 0);
 }
 
 static const struct kit_case cases[] = {
     IN_TASK(one_a_turn),
     IN_TASK(half_of_the_loop),
     IN_TASK(cancel_and_time_out),
+    IN_TASK(rests_while_the_pool_is_behind),
     ON_THREAD(a_thread_waits_for_nobody),
 };
 

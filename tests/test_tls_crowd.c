@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many handshakes at once on a loop: it begins them one after the other, behind all else of a turn.
+ * Many handshakes at once on a loop: it begins them one after the other, behind all else of a turn,
+ * and takes up no more of those that come than can begin.
  */
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <weft/protocol.h>
 #include <weft/server.h>
@@ -114,9 +117,62 @@ static int one_after_the_other(void *arg)
     return 0;
 }
 
+/* While handshakes wait, no more of those at the door are taken up than can begin. */
+static void at_the_door(enum weft_model model, const char *hello, size_t len)
+{
+    enum { MANY = 100, MOST = 2 * WEFT__ACCEPT_ROUND + 8 };
+    static const struct weft_protocol p = {.data = echo};
+    struct weft_factory f = {.protocol = &p};
+    struct weft_tls *tls = tls_kit_server("server");
+    struct weft_server_options o = {.model = model, .tls = tls, .handshake_ms = 60000};
+    struct weft_server *s = NULL;
+    struct weft_server_stats st = {0};
+    struct weft_group *g = kit_group();
+    struct weft_endpoint e;
+    char at[WEFT_ENDPOINT_MAX];
+    int fds[MANY];
+    CHECK_EQ(weft_server_open(&s, g, "tls://127.0.0.1:0", &o, NULL, NULL, &f), 0);
+    CHECK(weft_server_endpoint(s, at, sizeof at) > 0);
+    CHECK_EQ(weft_endpoint_parse(&e, at), 0);
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)e.port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    CHECK_EQ(weft_yield(), 0);
+    for (int i = 0; i < MANY; i++) { /* without the loop's having a turn between */
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK_EQ(connect(fds[i], (struct sockaddr *)&sa, sizeof sa), 0);
+        CHECK_EQ(send(fds[i], hello, len, MSG_NOSIGNAL), len);
+    }
+    size_t longest = 0;
+    while (st.accepted < MANY) {
+        size_t waiting = 0;
+        WEFT__LIST_EACH(&weft_loop_current()->later, n)
+            waiting++;
+        longest = weft__max_size(longest, waiting);
+        CHECK_EQ(weft_yield(), 0);
+        weft_server_stats_mt(s, &st);
+    }
+    CHECK(longest > 0);
+    CHECK(longest <= MOST);
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_tls_close(&tls);
+}
+
+static int taken_up_slowly(void *arg)
+{
+    char hello[4096];
+    size_t len = whole_hello(hello, sizeof hello);
+    (void)arg;
+    at_the_door(WEFT_TASKS, hello, len);
+    at_the_door(WEFT_PROTOCOLS, hello, len);
+    return 0;
+}
+
 int main(void)
 {
-    static const struct kit_case cases[] = {IN_TASK(one_after_the_other)};
+    static const struct kit_case cases[] = {IN_TASK(one_after_the_other), IN_TASK(taken_up_slowly)};
     client = tls_kit_client();
     int failed = kit_main(cases, WEFT__ARRAY_LEN(cases));
     weft_tls_close(&client);

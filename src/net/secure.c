@@ -22,17 +22,21 @@
 
 /* --- The first bytes -------------------------------------------------------------------------- */
 
-int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, weft_deadline d)
+int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, bool *costly,
+                       weft_deadline d)
 {
+    const struct weft__secure_class *cls = weft__secure_of(tls);
     size_t need = 1;
     for (;;) {
         const void *first;
         ssize_t n = weft_peek_min(s, &first, need, d);
         if (n <= 0)
             return (int)n;
-        need = weft__secure_of(tls)->need(first, (size_t)n);
-        if (need <= (size_t)n)
+        need = cls->need(first, (size_t)n);
+        if (need <= (size_t)n) {
+            *costly = cls->is_costly(tls, first, (size_t)n);
             return 1;
+        }
         struct weft__rbuf *fits = weft__rbuf_fit(s->loop, s->in, need);
         if (fits == NULL)
             return -ENOMEM;

@@ -48,6 +48,8 @@ struct weft__secure_class {
     /* How many bytes are to be there before a server's handshake is worth what it costs, by the n
      * > 0 that came first: 0, or n and less: these will do. It is bounded. */
     size_t (*need)(const uint8_t *first, size_t n);
+    /* Whether the server's handshake that begins with these bytes will leave work to the pool. */
+    bool (*is_costly)(const struct weft_tls *tls, const uint8_t *first, size_t n);
     /* How long one handshake may take where nobody gives a deadline; > 0. */
     int64_t (*handshake_ms)(const struct weft_tls *tls);
     /* weft_tls_accept and weft_tls_connect: tasks and threads. On success *s is replaced, and with
@@ -69,8 +71,10 @@ static inline const struct weft__secure_class *weft__secure_of(const struct weft
 }
 
 /* Waits until a server's handshake is worth beginning, and holds no more memory meanwhile than it
- * has to: 1, 0 the peer has ended without a word, WEFT_EEOF too soon, or as weft_peek. */
-int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, weft_deadline d);
+ * has to: 1 with *costly as of is_costly, 0 the peer has ended without a word, WEFT_EEOF too soon,
+ * or as weft_peek. */
+int weft__secure_await(struct weft_stream *s, const struct weft_tls *tls, bool *costly,
+                       weft_deadline d);
 
 static inline void weft__secure_unref(struct weft_tls *tls)
 {

@@ -284,12 +284,15 @@ static int put_aside(struct weft__transport *t, size_t need)
 static bool worth(struct weft__transport *t)
 {
     struct weft__shake *h = t->extra->shake;
+    const struct weft__secure_class *cls = weft__secure_of(h->tls);
     for (;;) {
         const struct weft__rbuf *rb = h->first != NULL ? h->first : t->s.in;
         size_t n = rb != NULL ? rb->len - rb->used : 0;
-        size_t need = n > 0 ? weft__secure_of(h->tls)->need(rb->data + rb->used, n) : 1;
-        if (need <= n)
+        size_t need = n > 0 ? cls->need(rb->data + rb->used, n) : 1;
+        if (need <= n) {
+            h->later.pooled = cls->is_costly(h->tls, rb->data + rb->used, n);
             return true;
+        }
         t->s.more = t->s.in != NULL;
         if (!t->s.more)
             return false;

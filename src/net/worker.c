@@ -95,7 +95,9 @@ static int begin_handshake(struct weft_server *s, weft_deadline d)
 static int shake_hands(struct weft__conn *c, weft_deadline d)
 {
     struct weft_server *s = c->worker->server;
-    int come = weft__secure_await(c->stream, s->tls, d); /* till then it takes nobody's place */
+    bool costly = false;
+    int come = weft__secure_await(c->stream, s->tls, &costly, d); /* till then it takes nobody's
+                                                                     place */
     int err = come > 0 ? 0 : come < 0 ? come : WEFT_EEOF;
     if (err == WEFT_EEOF)
         (void)weft__fail(err, "the peer hung up during the handshake%s",
@@ -105,7 +107,7 @@ static int shake_hands(struct weft__conn *c, weft_deadline d)
     if (err == 0)
         err = begin_handshake(s, d);
     if (err == 0) {
-        err = weft__later_wait("handshake", d);
+        err = weft__later_wait("handshake", costly, d);
         if (err == 0)
             err = weft__secure_of(s->tls)->accept(&c->stream, s->tls, d);
         else if (err == -ETIMEDOUT)
@@ -360,6 +362,14 @@ static size_t welcome(const struct weft__worker *w)
     return w->server->spreads ? 1 : room(w);
 }
 
+/* While handshakes wait, no more than one connection a turn is taken up, as no more than one may
+ * begin: more would only hold up the live ones, to wait themselves. */
+static uint8_t pace(const struct weft__worker *w)
+{
+    bool behind = w->server->tls != NULL && weft__loop_later_any(w->loop);
+    return behind ? WEFT__OP_MULTI | WEFT__OP_SLOWLY : WEFT__OP_MULTI;
+}
+
 static int accepted(struct weft__worker *w, int res)
 {
     if (res >= 0) {
@@ -381,6 +391,7 @@ static void accept_done(struct weft__op *op)
         back_off(w, err);
     }
     op->u.accept.room = welcome(w);
+    op->flags = pace(w);
     if (more && (err < 0 || room(w) == 0) && !w->pausing) {
         w->pausing = true;
         weft__sys_cancel(w->loop->sys, op);
@@ -401,7 +412,7 @@ static void accept_more(struct weft__worker *w)
     if (w->accepting || w->stopping || room(w) == 0 || weft__timer_linked(&w->retry.timer))
         return;
     w->accept = (struct weft__op){
-        .kind = WEFT__OP_ACCEPT, .flags = WEFT__OP_MULTI, .done = accept_done, .fd = w->fd};
+        .kind = WEFT__OP_ACCEPT, .flags = pace(w), .done = accept_done, .fd = w->fd};
     w->accept.u.accept.room = welcome(w);
     w->accepting = !weft__sys_submit(w->loop->sys, &w->accept);
     if (!w->accepting) /* what it could not begin with; connections come from the wait */

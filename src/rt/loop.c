@@ -108,7 +108,7 @@ static void turn(struct weft_loop *l, int64_t until_ns)
     l->turns++;
     run_ready(l);
     run_before_wait(l);
-    if (WEFT__UNLIKELY(!weft__list_empty(&l->later))) {
+    if (WEFT__UNLIKELY(weft__loop_later_due(l))) {
         weft__loop_run_later(l);
         run_before_wait(l);
     }
@@ -206,6 +206,8 @@ int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
     l->thread = pthread_self();
     l->cancel_root.fn = cancel_root;
     weft__list_init(&l->later);
+    weft__list_init(&l->later_pooled);
+    l->works_max = SIZE_MAX;
     weft__list_init(&l->services);
     weft__list_init(&l->connections);
     weft__mpsc_init(&l->remotes);

@@ -280,6 +280,7 @@ static struct pool *pool_of(struct weft_loop *l)
     p->capacity = o->offload_capacity > 0 ? o->offload_capacity : CAPACITY_DEFAULT;
     p->threads_max = threads;
     p->works_max = weft__max_size(weft__min_size(threads / 2, cores() - 1), 1);
+    l->works_max = 2 * p->works_max;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     weft__list_init(&p->queue);
@@ -436,6 +437,7 @@ static int run_in_host(struct weft_job *j, weft_deadline d)
 static void work_told(struct weft__remote *r)
 {
     struct weft__work *w = WEFT__CONTAINER_OF(r, struct weft__work, told);
+    w->loop->works--;
     w->done(w);
 }
 
@@ -450,6 +452,7 @@ int weft__work_post(struct weft_loop *l, struct weft__work *w)
     w->loop = l;
     w->told.fn = work_told;
     w->begun = false;
+    l->works++;
     pthread_mutex_lock(&p->lock);
     weft__list_push_back(&p->works, &w->link);
     p->works_waiting++;
@@ -469,6 +472,7 @@ bool weft__work_withdraw(struct weft__work *w)
         p->works_waiting--;
     }
     pthread_mutex_unlock(&p->lock);
+    w->loop->works -= had_not_begun;
     return had_not_begun;
 }
 

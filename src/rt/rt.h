@@ -206,6 +206,7 @@ struct weft__before_wait {
 struct weft__later {
     struct weft__node link;
     void (*fn)(struct weft__later *x);
+    bool pooled; /* it will leave work to the pool, and rests while that has enough */
 };
 
 /* --- Tasks ----------------------------------------------------------------------------------- */
@@ -365,8 +366,12 @@ struct weft_loop {
     struct weft__queue ready;       /* struct weft__run */
     unsigned runs_left;             /* of this turn */
     struct weft__queue before_wait; /* struct weft__before_wait */
-    struct weft__list later;        /* struct weft__later */
-    int64_t later_ns; /* the thread's CPU time when one was done last and some were left; or 0 */
+    struct weft__list later;        /* struct weft__later; */
+    struct weft__list later_pooled; /* likewise, of those that may rest; */
+    bool pooled_next;               /* where both are due, one of these is next */
+    int64_t later_ns; /* the thread's CPU time when one was done last and one was due; or 0 */
+    size_t works;     /* struct weft__work that are posted and not done */
+    size_t works_max; /* so many of them are enough */
     struct weft__task *running;
     int64_t now_ns; /* when the last wait ended */
     struct weft__ctx main;
@@ -463,14 +468,30 @@ static inline void weft__loop_before_wait(struct weft_loop *l, struct weft__befo
 /* What is linked may be removed by its owner. */
 static inline void weft__loop_later(struct weft_loop *l, struct weft__later *x)
 {
-    weft__list_push_back(&l->later, &x->link);
+    weft__list_push_back(x->pooled ? &l->later_pooled : &l->later, &x->link);
+}
+
+/* Whether there is something for later; and whether it, or some of it, is not to rest. */
+static inline bool weft__loop_later_any(const struct weft_loop *l)
+{
+    return !weft__list_empty(&l->later) || !weft__list_empty(&l->later_pooled);
+}
+
+static inline bool weft__loop_pooled_due(const struct weft_loop *l)
+{
+    return !weft__list_empty(&l->later_pooled) && l->works < l->works_max;
+}
+
+static inline bool weft__loop_later_due(const struct weft_loop *l)
+{
+    return !weft__list_empty(&l->later) || weft__loop_pooled_due(l);
 }
 
 /* Whether it has to do before it may wait. */
 static inline bool weft__loop_has_more(const struct weft_loop *l)
 {
     return !weft__queue_empty(&l->ready) || !weft__queue_empty(&l->before_wait) ||
-           !weft__list_empty(&l->later);
+           weft__loop_later_due(l);
 }
 
 static inline void weft__loop_alarm(struct weft_loop *l, struct weft__alarm *a, int64_t when_ns)
@@ -484,10 +505,10 @@ static inline void weft__loop_alarm_del(struct weft_loop *l, struct weft__alarm 
         weft__wheel_del(&l->wheel, &a->timer);
 }
 
-/* There are some. */
+/* Some are due. */
 void weft__loop_run_later(struct weft_loop *l);
 /* A task goes on when its turn among them has come, a thread at once: 0, -ETIMEDOUT, -ECANCELED. */
-int weft__later_wait(const char *what, weft_deadline d);
+int weft__later_wait(const char *what, bool pooled, weft_deadline d);
 
 /* Any thread; the loop must be kept alive by the caller's means. */
 void weft__loop_remote(struct weft_loop *l, struct weft__remote *r);

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "sys/call_file.h"
 #include "tls/tls.h"
+#include "wire/client_hello.h"
 
 #define SESSIONS_DEFAULT 64u
 #define TICKET_KEY_S_DEFAULT (12 * 3600)
@@ -287,24 +288,17 @@ static int64_t handshake_ms(const struct weft_tls *tls)
     return tls->options.handshake_ms;
 }
 
-/* A client begins with a record of its hello (RFC 8446, 4.1.2 and 5.1), which need not end with it.
- * What begins otherwise, or is longer than records may be, is OpenSSL's to refuse. */
-static size_t need(const uint8_t *first, size_t n)
+static bool is_costly(const struct weft_tls *tls, const uint8_t *first, size_t n)
 {
-    static const uint8_t head[] = {22, 3};
-    if (memcmp(first, head, weft__min_size(n, sizeof head)) != 0)
-        return 0;
-    if (n < SSL3_RT_HEADER_LENGTH)
-        return SSL3_RT_HEADER_LENGTH;
-    size_t len = (size_t)first[3] << 8 | first[4];
-    return len > SSL3_RT_MAX_PLAIN_LENGTH ? 0 : SSL3_RT_HEADER_LENGTH + len;
+    return tls->options.handshake_offload && !weft__client_hello_resumes(first, n);
 }
 
 const struct weft__secure_class weft__tls_secure_class = {
     .ref = weft__tls_ref,
     .unref = weft__tls_unref,
     .check_server = check_server,
-    .need = need,
+    .need = weft__client_hello_need, /* what is no record is OpenSSL's to refuse */
+    .is_costly = is_costly,
     .handshake_ms = handshake_ms,
     .accept = weft_tls_accept,
     .connect = weft_tls_connect,
