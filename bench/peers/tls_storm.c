@@ -25,10 +25,10 @@
 #include <fcntl.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #define PINGS_A_SECOND 1000
@@ -124,7 +124,10 @@ static void *come(void *arg)
 {
     static const size_t parts[] = {0, 3, 5, 21};
     int peers = *(int *)arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+    struct sched_param none = {0};
+    if (pthread_setschedparam(pthread_self(), SCHED_IDLE, &none) != 0) {
+        peer_die("SCHED_IDLE");
+    }
     for (int i = 0; i < peers; i++) {
         size_t n = half_open[0] == 'p' ? parts[i % 4] : hello_len;
         int fd = connect_to(0);
