@@ -4,7 +4,8 @@
 #   make run        install what is missing, build, start `weft up` (ARGS="..." are passed on)
 #   make test       the same, then all tests, also under sanitizers; last line "N passed, N failed"
 #   make sim        the simulations, over SEEDS seeds each (default 300), JOBS side by side
-#   make check-all  more: clang, swapcontext, valgrind, aarch64 in an emulator, fuzzers
+#   make check-all  more: programs under the address sanitizer, clang, swapcontext, valgrind,
+#                   aarch64 in an emulator, fuzzers
 #   make bench      the small operations, the simulation, the matrix beside the peers, TLS,
 #                   HTTP, WebSocket, HTTP/2
 #                   (ARGS="..." for bench/run)
@@ -39,7 +40,7 @@ sim:
 
 check-all:
 	@tools/install-packages.sh check
-	@tools/run-tests.sh debug epoll asan tsan clang ucontext valgrind aarch64 fuzz
+	@tools/run-tests.sh debug epoll asan tsan asan-programs clang ucontext valgrind aarch64 fuzz
 
 bench:
 	@tools/install-packages.sh bench

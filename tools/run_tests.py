@@ -78,10 +78,18 @@ CONFIGURATIONS = {
     ),
     "asan": Configuration(
         "gcc, address and undefined-behaviour sanitizers",
-        ["unit", "cli", "sim"],
+        ["unit"],
         SANITIZED + ["-Db_sanitize=address,undefined"],
         env=SANITIZER_ENV,
         slower=3,
+    ),
+    "asan-programs": Configuration(
+        "the same, what drives programs",
+        ["cli", "sim"],
+        SANITIZED + ["-Db_sanitize=address,undefined"],
+        env={**SANITIZER_ENV, "WEFT_TEST_CONFIGURATION": "asan"},
+        slower=3,
+        directory="build-asan",
         # Long, and about other things than memory: a browser, programs that the test compiles.
         exclude=r"cli/test_(page|http_browser|sim_planted|.*_guide|.*_differential)$",
     ),
@@ -229,8 +237,7 @@ def run_one(name, test, configuration, totals):
     log.parent.mkdir(parents=True, exist_ok=True)
     is_script = test["cmd"][0].endswith(("python3", "bash", "fuzz.sh"))
     command = ([] if is_script else configuration.wrapper) + test["cmd"]
-    env = {**os.environ, **test["env"], **configuration.env}
-    env["WEFT_TEST_CONFIGURATION"] = name
+    env = {**os.environ, **test["env"], "WEFT_TEST_CONFIGURATION": name, **configuration.env}
     directory = test.get("workdir") or ROOT / (configuration.directory or f"build-{name}")
     limit = test["timeout"] * configuration.slower
     start = time.monotonic()

@@ -163,8 +163,10 @@ def main():
         prefix = folder / "prefix"
         plain = {key: value for key, value in os.environ.items()
                  if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DESTDIR")}
+        # It is looked at what is installed, not how fast that is.
+        soon = {**plain, "CFLAGS": f"{plain.get('CFLAGS', '')} -O0 -Wno-cpp"}
         done = house.run("make", "-C", house.ROOT, "install", f"PREFIX={prefix}",
-                         f"BUILD={folder / 'build'}", env=plain)
+                         f"BUILD={folder / 'build'}", env=soon)
         house.case("make install", [done.stdout] if done.returncode else [])
         if done.returncode:
             house.finish()
