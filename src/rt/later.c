@@ -10,7 +10,7 @@
  * is nobody's share. In a simulation no time passes, and a turn does one piece.
  *
  * A piece may leave the rest of it to the work pool (struct weft__work). While that has as much as
- * it can do and as much again, such pieces rest: what they would hand over would only wait, and as
+ * it is to have (works_max), such pieces rest: what they would hand over would only wait, and as
  * long as the loop has nothing to do but to serve, it is there at once for whoever comes. Others do
  * not rest; where both are due they take turns.
  *

@@ -280,7 +280,8 @@ static struct pool *pool_of(struct weft_loop *l)
     p->capacity = o->offload_capacity > 0 ? o->offload_capacity : CAPACITY_DEFAULT;
     p->threads_max = threads;
     p->works_max = weft__max_size(weft__min_size(threads / 2, cores() - 1), 1);
-    l->works_max = 2 * p->works_max;
+    /* As much again, so that a thread has what is next, unless it shares the loop's core. */
+    l->works_max = cores() > 1 ? 2 * p->works_max : p->works_max;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     weft__list_init(&p->queue);
