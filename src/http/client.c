@@ -196,7 +196,7 @@ static int exchange_on(struct weft_http_client *c, struct weft__http_host *h,
         if (conn->cls->shared)
             weft__http_conn_unshare(conn);
         else
-            weft__http_conn_end(conn);
+            weft__http_conn_end(conn, false);
         return err;
     }
     c->stats.requests++;

@@ -58,8 +58,9 @@ struct weft__http_conn_class {
     bool (*alive)(struct weft__http_conn *c);
     /* Shared ones: there is room for one request more. */
     bool (*room)(struct weft__http_conn *c);
-    /* Ends it, at once. Nobody uses it. */
-    void (*end)(struct weft__http_conn *c);
+    /* Ends it, and waits for nothing. Nobody uses it. Abruptly: there is an exchange that will not
+     * come to its end. */
+    void (*end)(struct weft__http_conn *c, bool abrupt);
 };
 extern const struct weft__http_conn_class weft__http_conn_h1, weft__http_conn_h2;
 
@@ -159,8 +160,10 @@ void weft__http_conn_keep(struct weft__http_conn *conn);
 void weft__http_conn_unshare(struct weft__http_conn *conn);
 /* A new connection speaks HTTP/2 (client_h2.c). -ENOMEM. */
 int weft__http_conn_begin_h2(struct weft__http_conn *conn);
+/* Closes its stream, for its class; never waits. */
+void weft__http_conn_close(struct weft__http_conn *conn, bool abrupt);
 /* Ends and frees it; it is not idle. */
-void weft__http_conn_end(struct weft__http_conn *conn);
+void weft__http_conn_end(struct weft__http_conn *conn, bool abrupt);
 /* Ends all idle ones. */
 void weft__http_pool_close(struct weft_http_client *c);
 

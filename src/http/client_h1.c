@@ -304,7 +304,7 @@ static void h1_release(struct weft_http_reply *r, bool whole)
     if (whole && r->keep_alive)
         weft__http_conn_keep(r->conn);
     else
-        weft__http_conn_end(r->conn);
+        weft__http_conn_end(r->conn, !whole);
 }
 
 /* Nothing may have come while nothing was asked: neither the end nor bytes. */
@@ -314,9 +314,9 @@ static bool h1_alive(struct weft__http_conn *conn)
     return weft_peek(conn->s, &data, WEFT_NOW) == -ETIMEDOUT;
 }
 
-static void h1_end(struct weft__http_conn *conn)
+static void h1_end(struct weft__http_conn *conn, bool abrupt)
 {
-    weft_abort(&conn->s);
+    weft__http_conn_close(conn, abrupt);
 }
 
 const struct weft__http_conn_class weft__http_conn_h1 = {

@@ -268,14 +268,14 @@ static bool h2_alive(struct weft__http_conn *conn)
     return err == -ETIMEDOUT && weft__h2_usable(conn->h2);
 }
 
-static void h2_end(struct weft__http_conn *conn)
+static void h2_end(struct weft__http_conn *conn, bool abrupt)
 {
     if (conn->h2 != NULL && weft__h2_goaway(conn->h2, -1, NGHTTP2_NO_ERROR) == 0) {
         int err = weft__h2_flush(conn->h2, WEFT_NOW);
         (void)err; /* a courtesy */
     }
     weft__h2_close(&conn->h2);
-    weft_abort(&conn->s);
+    weft__http_conn_close(conn, abrupt);
 }
 
 static bool h2_room(struct weft__http_conn *conn)

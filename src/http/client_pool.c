@@ -149,11 +149,21 @@ static int wait_for_place(struct weft_http_client *c, struct weft__http_host *h,
     return err;
 }
 
-static void conn_free(struct weft__http_conn *conn)
+void weft__http_conn_close(struct weft__http_conn *conn, bool abrupt)
+{
+    if (abrupt) {
+        weft_abort(&conn->s);
+    } else {
+        int err = weft_close(&conn->s, WEFT_NOW);
+        (void)err; /* there was nothing more to say to the server */
+    }
+}
+
+static void conn_free(struct weft__http_conn *conn, bool abrupt)
 {
     struct weft_http_client *c = conn->client;
     struct weft__http_host *h = conn->host;
-    conn->cls->end(conn);
+    conn->cls->end(conn, abrupt);
     weft__free(conn);
     h->open--;
     c->open--;
@@ -166,10 +176,10 @@ static void take_off(struct weft__http_conn *conn)
     conn->client->idle--;
 }
 
-void weft__http_conn_end(struct weft__http_conn *conn)
+void weft__http_conn_end(struct weft__http_conn *conn, bool abrupt)
 {
     struct weft_http_client *c = conn->client;
-    conn_free(conn);
+    conn_free(conn, abrupt);
     wake_one(c);
 }
 
@@ -191,7 +201,7 @@ static int64_t end_idle(struct weft_http_client *c, int64_t before)
                     continue;
                 }
                 take_off(conn);
-                conn_free(conn);
+                conn_free(conn, false);
             }
             h->users--;
             host_look(h);
@@ -243,7 +253,7 @@ static void end_longest_idle(struct weft_http_client *c)
     }
     WEFT__ASSERT(found != NULL); /* c->idle counts them */
     take_off(found);
-    conn_free(found);
+    conn_free(found, false);
 }
 
 void weft__http_pool_close(struct weft_http_client *c)
@@ -265,7 +275,7 @@ void weft__http_conn_unshare(struct weft__http_conn *conn)
     if (weft__h2_usable(conn->h2))
         weft__http_conn_keep(conn);
     else
-        weft__http_conn_end(conn);
+        weft__http_conn_end(conn, false);
 }
 
 /* --- Taking ----------------------------------------------------------------------------------- */
@@ -284,7 +294,7 @@ static struct weft__http_conn *take_idle(struct weft_http_client *c, struct weft
                 weft__list_push_front(&h->shared, &conn->link);
             return conn;
         }
-        conn_free(conn); /* the host stays: its user is the caller */
+        conn_free(conn, false); /* the host stays: its user is the caller */
     }
 }
 
@@ -342,7 +352,7 @@ static int open_conn(struct weft_http_client *c, struct weft__http_host *h,
         err = choose_class(conn, url);
     h->dialing--;
     if (err < 0) {
-        weft__http_conn_end(conn);
+        weft__http_conn_end(conn, true);
         return err;
     }
     c->stats.connections++;
@@ -378,7 +388,7 @@ int weft__http_conn_take(struct weft_http_client *c, struct weft__http_host *h,
         } else if (fresh && !weft__list_empty(&h->idle)) {
             struct weft__http_conn *old = conn_of(weft__list_last(&h->idle));
             take_off(old);
-            conn_free(old);
+            conn_free(old, false);
             continue;
         }
         int err = wait_for_place(c, h, again, d);
