@@ -331,7 +331,7 @@ static int time_limits_strike(void *arg)
 {
     (void)arg;
     for (int m = 0; m < 3; m++) {
-        struct weft_server_options o = {.first_byte_ms = 40, .idle_ms = 120};
+        struct weft_server_options o = {.first_byte_ms = 200, .idle_ms = 300};
         struct served s = serve("tcp://127.0.0.1:0", (enum weft_model)m, m == 2, o, echo, NULL);
         struct weft_stream *mute = dial(&s), *idle = dial(&s);
         char byte;
