@@ -148,8 +148,7 @@ WEFT_API WEFT_MUST_CHECK int weft_shutdown(struct weft_stream *s, weft_deadline 
 
 /*
  * Graceful: flushes, then closes. The stream is gone in any case and *s is NULL; NULL is fine.
- * Returns 0 or what flushing met (-ETIMEDOUT when d passed first: the rest was then dropped). With
- * WEFT_NOW what cannot be sent at once is dropped, and no other task runs meanwhile.
+ * Returns 0 or what flushing met (-ETIMEDOUT when d passed first: the rest was then dropped).
  * WEFT_ETHREAD from another loop: then the stream stays open, and *s as it is.
  */
 WEFT_API int weft_close(struct weft_stream **s, weft_deadline d);

@@ -51,15 +51,15 @@ struct weft__http_conn_class {
     /* The next bytes of the body as it was sent, 0 at its end; valid until consume. Waits. */
     ssize_t (*peek)(struct weft_http_reply *r, const void **data, weft_deadline d);
     void (*consume)(struct weft_http_reply *r, size_t n);
-    /* The reply lets go; whole: it has been read to its end. Never waits. Gives the connection back
-     * to the pool or ends it. */
+    /* The reply lets go; whole: it has been read to its end. Gives the connection back to the pool
+     * or ends it; does not wait for the peer. */
     void (*release)(struct weft_http_reply *r, bool whole);
     /* An idle connection is still good. */
     bool (*alive)(struct weft__http_conn *c);
     /* Shared ones: there is room for one request more. */
     bool (*room)(struct weft__http_conn *c);
-    /* Ends it, and waits for nothing. Nobody uses it. Abruptly: there is an exchange that will not
-     * come to its end. */
+    /* Ends it, at once; others may have a turn meanwhile. Nobody uses it. Abruptly: there is an
+     * exchange that will not come to its end. */
     void (*end)(struct weft__http_conn *c, bool abrupt);
 };
 extern const struct weft__http_conn_class weft__http_conn_h1, weft__http_conn_h2;
@@ -160,7 +160,7 @@ void weft__http_conn_keep(struct weft__http_conn *conn);
 void weft__http_conn_unshare(struct weft__http_conn *conn);
 /* A new connection speaks HTTP/2 (client_h2.c). -ENOMEM. */
 int weft__http_conn_begin_h2(struct weft__http_conn *conn);
-/* Closes its stream, for its class; never waits. */
+/* Closes its stream, for its class. */
 void weft__http_conn_close(struct weft__http_conn *conn, bool abrupt);
 /* Ends and frees it; it is not idle. */
 void weft__http_conn_end(struct weft__http_conn *conn, bool abrupt);

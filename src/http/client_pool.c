@@ -190,10 +190,12 @@ void weft__http_conn_end(struct weft__http_conn *conn, bool abrupt)
 static int64_t end_idle(struct weft_http_client *c, int64_t before)
 {
     int64_t oldest = INT64_MAX;
+    struct weft__list gone; /* while one ends, others of the client may have a turn */
+    struct weft__node *first;
+    weft__list_init(&gone);
     for (size_t b = 0; b < WEFT__HTTP_HOST_BUCKETS; b++) {
-        WEFT__LIST_EACH_SAFE(&c->hosts[b], hn, htmp) {
+        WEFT__LIST_EACH(&c->hosts[b], hn) {
             struct weft__http_host *h = WEFT__CONTAINER_OF(hn, struct weft__http_host, link);
-            h->users++; /* it stays until we are done with it */
             WEFT__LIST_EACH_SAFE(&h->idle, n, tmp) {
                 struct weft__http_conn *conn = conn_of(n);
                 if (conn->idle_ns > before) {
@@ -201,12 +203,12 @@ static int64_t end_idle(struct weft_http_client *c, int64_t before)
                     continue;
                 }
                 take_off(conn);
-                conn_free(conn, false);
+                weft__list_push_back(&gone, &conn->link);
             }
-            h->users--;
-            host_look(h);
         }
     }
+    while ((first = weft__list_pop_front(&gone)) != NULL)
+        conn_free(conn_of(first), false);
     return oldest;
 }
 

@@ -259,7 +259,7 @@ int weft_close(struct weft_stream **ret, weft_deadline d)
     } else if (s->out != NULL && s->writer == NULL) {
         weft__out_last_try(s);
         if (s->out != NULL) {
-            err = d.ns > 0 ? weft__stream_enter(s, &s->writer) : -ETIMEDOUT;
+            err = weft__stream_enter(s, &s->writer);
             if (err == 0) {
                 err = weft__out_wait(s, 0, d);
                 if (weft__stream_leave(s, &s->writer))

@@ -309,9 +309,7 @@ static int tls_finish(struct weft_stream *s, weft_deadline d)
         weft__out_last_try(t->lower);
     if (err == WEFT_EPOISONED)
         return err; /* a message without its end is not worth waiting for */
-    int flushed = t->lower->error;
-    if (weft__tls_unsent(t) > 0)
-        flushed = d.ns > 0 ? weft__tls_flush(t, d) : -ETIMEDOUT;
+    int flushed = weft__tls_unsent(t) > 0 ? weft__tls_flush(t, d) : t->lower->error;
     if (flushed == 0)
         drop_unread(t);
     if (all_sent && (flushed == -EPIPE || flushed == -ECONNRESET))
