@@ -7,21 +7,12 @@
  * Floor 0.
  */
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
+#include "check.h"
 #include "replay.h"
 #include "wire/client_hello.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(int ok, const char *what)
-{
-    if (ok)
-        return;
-    (void)fprintf(stderr, "%s\n", what);
-    abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -6,25 +6,16 @@
  * Floor 0.
  */
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <weft/error.h>
 
+#include "check.h"
 #include "replay.h"
 #include "wire/proxy.h"
 #include "wire/proxy_protocol.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(int ok, const char *what)
-{
-    if (ok)
-        return;
-    (void)fprintf(stderr, "%s\n", what);
-    abort();
-}
 
 static int answer(int how, const uint8_t *data, size_t size, size_t step, size_t *at)
 {
