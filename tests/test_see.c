@@ -120,9 +120,12 @@ static int asks_itself(void *arg)
     char *text = fetch(0);
     expect(text, "loop mine (");
     expect(text, "task sleeper #2 (");
-    /* The task that asks; where it has been told of the first bytes it is about to go on. */
-    if (strstr(text, "task main #1 (weft_run) ready") == NULL)
-        expect(text, "task main #1 (weft_run) waits in read fd ");
+    /* The task that asks. Told of the first bytes of an answer it is ready, in a few cases. */
+    for (int i = 0; i < 100 && strstr(text, "task main #1 (weft_run) ready") != NULL; i++) {
+        free(text);
+        text = fetch(0);
+    }
+    expect(text, "task main #1 (weft_run) waits in read fd ");
     free(text);
     weft_group_cancel(g);
     return weft_group_close(&g);
