@@ -6,8 +6,8 @@ Floor 6. The method is that of run.py (server CPU per message, alternating round
 what differs is the certificates, made for the run, and the handshakes, counted for each second of
 the server's CPU. Names that end in -greets are servers of ours that speak first, as nginx does
 there; the others read a byte and echo it. In a storm, and beside peers that stay half open, what
-counts is how long live connections wait. Names that end in -pool are servers whose handshakes go to the work pool
-(handshake_offload).
+counts is how long live connections wait. Names that end in -pool are servers whose handshakes go to
+the work pool (handshake_offload).
 
 Invariants: only 127.0.0.0/8 is touched; every child is ended; files are in a directory of the run.
 """

@@ -75,7 +75,8 @@ struct weft_tls_options {
                                 callback mode; 0: 10,000 */
     bool handshake_offload;  /* servers, on a loop: the keys and the signature of a new session are
                                 made by the work pool (offload.h), and the loop goes on meanwhile;
-                                who gives up waits for that to end, or to be taken back */
+                                who gives up waits for that to end, or to be taken back. As many as
+                                the pool can take begin (LIMITS.md), the others wait their turn */
     bool insecure_no_verify; /* clients: believe any certificate */
     bool insecure_any_host;  /* clients: a trusted certificate of any name will do */
 };

@@ -362,8 +362,8 @@ static size_t welcome(const struct weft__worker *w)
     return w->server->spreads ? 1 : room(w);
 }
 
-/* While handshakes wait, no more than one connection a turn is taken up, as no more than one may
- * begin: more would only hold up the live ones, to wait themselves. */
+/* While handshakes wait, one connection a turn is taken up: more would hold up the live ones, only
+ * to wait behind those handshakes. */
 static uint8_t pace(const struct weft__worker *w)
 {
     bool behind = w->server->tls != NULL && weft__loop_later_any(w->loop);
