@@ -35,6 +35,18 @@ _Noreturn void weft__assert_failed(const char *file, int line, const char *expr)
             weft__assert_failed(__FILE__, __LINE__, #cond);                                        \
     } while (0)
 
+/*
+ * Has the processor fetch so many bytes into its cache: a hint, the address need not be one. The
+ * empty asm is no instruction: without it gcc may take a function that does nothing but this for
+ * one without effects, and leave out its calls (tests/house/test_fetch.py).
+ */
+static inline void weft__fetch(const void *from, size_t len)
+{
+    for (size_t at = 0; at < len; at += WEFT__CACHE_LINE)
+        __builtin_prefetch((const char *)from + at);
+    __asm__ volatile("");
+}
+
 static inline size_t weft__min_size(size_t a, size_t b)
 {
     return a < b ? a : b;

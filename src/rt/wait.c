@@ -134,7 +134,7 @@ void weft__charge(void)
 }
 
 /* How much of a parked task's stack is fetched into the cache before it goes on. */
-#define WARM_BYTES 768
+#define WARM_BYTES 512
 
 /*
  * Of a thousand connections none is in the cache when its turn comes. The task runs a little later,
@@ -142,11 +142,8 @@ void weft__charge(void)
  */
 void weft__flow_warm(const struct weft__flow *f)
 {
-    const char *sp = weft__task_of((struct weft__flow *)(uintptr_t)f)->ctx.sp;
-    for (size_t at = 0; at < WARM_BYTES; at += WEFT__CACHE_LINE)
-        __builtin_prefetch(sp + at);
-    for (size_t at = 0; at < 3 * (size_t)WEFT__CACHE_LINE; at += WEFT__CACHE_LINE)
-        __builtin_prefetch((const char *)f->near + at);
+    weft__fetch(weft__task_of((struct weft__flow *)(uintptr_t)f)->ctx.sp, WARM_BYTES);
+    weft__fetch(f->near, 3 * (size_t)WEFT__CACHE_LINE);
 }
 
 static void io_done(struct weft__op *op)

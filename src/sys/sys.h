@@ -193,15 +193,12 @@ static inline socklen_t *weft__op_addrlen(const struct weft__op *op)
 /* Has the processor fetch an operation under way, that will end soon; then what done looks at. */
 static inline void weft__op_fetch(const struct weft__op *op)
 {
-    __builtin_prefetch(op);
-    __builtin_prefetch((const char *)op + WEFT__CACHE_LINE);
-    __builtin_prefetch((const char *)op + 2 * (size_t)WEFT__CACHE_LINE);
+    weft__fetch(op, 3 * (size_t)WEFT__CACHE_LINE);
 }
 
 static inline void weft__op_fetch_near(const struct weft__op *op)
 {
-    __builtin_prefetch(op->near);
-    __builtin_prefetch((const char *)op->near + WEFT__CACHE_LINE);
+    weft__fetch(op->near, 2 * (size_t)WEFT__CACHE_LINE);
 }
 
 static inline bool weft__sys_submit(struct weft__sys *sys, struct weft__op *op)
