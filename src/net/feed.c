@@ -9,18 +9,21 @@
 #include "net/transport.h"
 #include "sys/call.h"
 
+/* In the order in which something that comes looks at it: the driver fetches the first three cache
+ * lines ahead. That is why the reader's wait is here, and not in its frame. */
 struct weft__feed {
     struct weft__op op;
-    struct weft_loop *loop;
-    struct weft_stream *s;        /* NULL: it has ended, or left the feed to the heir */
-    struct weft__transport *heir; /* gets what comes; or NULL */
-    struct weft__wait *waiter;    /* the reader, while it stands still */
+    struct weft_stream *s; /* NULL: it has ended, or left the feed to the heir */
     struct weft__rbuf *first, *last;
     uint32_t held; /* bytes in them */
     int ended;     /* what receiving came to: 1 the end, < 0; 0: nothing */
     bool armed;    /* the operation is under way */
     bool canceling;
-    bool settling; /* the waiter waits for the operation's end, not for bytes */
+    bool awaited;           /* the reader stands still in wait */
+    bool settling;          /* it waits for the operation's end, not for bytes */
+    struct weft__wait wait; /* the reader's */
+    struct weft_loop *loop;
+    struct weft__transport *heir; /* gets what comes; or NULL */
 };
 
 bool weft__feed_holds(const struct weft__feed *f)
@@ -100,12 +103,11 @@ static void feed_done(struct weft__op *op)
             weft__transport_inherited(heir, ended);
         return;
     }
-    if (f->waiter == NULL || (f->armed && (f->settling || !weft__feed_holds(f))))
+    if (!f->awaited || (f->armed && (f->settling || !weft__feed_holds(f))))
         return;
-    struct weft__wait *w = f->waiter;
-    f->waiter = NULL;
-    weft__flow_warm(w->flow);
-    weft__wait_trigger(w, 0);
+    f->awaited = false;
+    weft__flow_warm(f->wait.flow);
+    weft__wait_trigger(&f->wait, 0);
 }
 
 static void arm(struct weft__feed *f)
@@ -125,26 +127,20 @@ static void arm(struct weft__feed *f)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-struct feed_wait {
-    struct weft__wait wait;
-    struct weft__feed *of;
-};
-
 static void feed_abort(struct weft__wait *w, int why)
 {
     (void)why; /* kept in the wait, which the operation's end triggers */
-    weft__feed_pause(WEFT__CONTAINER_OF(w, struct feed_wait, wait)->of);
+    weft__feed_pause(WEFT__CONTAINER_OF(w, struct weft__feed, wait));
 }
 
 /* Until something comes, or the operation is over. 0, or why it was cut short. */
 static int stand(struct weft__feed *f, weft_deadline d)
 {
-    struct feed_wait fw = {.of = f};
-    weft__wait_init(&fw.wait, "read", f->s->fd, feed_abort);
+    weft__wait_init(&f->wait, "read", f->s->fd, feed_abort);
     weft__flow_self()->near = f->s;
-    f->waiter = &fw.wait;
-    (void)weft__wait_block(&fw.wait, d);
-    return weft__feed_holds(f) ? 0 : fw.wait.why;
+    f->awaited = true;
+    (void)weft__wait_block(&f->wait, d);
+    return weft__feed_holds(f) ? 0 : f->wait.why;
 }
 
 static int give_up(struct weft_stream *s)
@@ -264,11 +260,9 @@ int weft__feed_settle(struct weft_stream *s)
         return 0;
     weft__feed_pause(f);
     if (f->armed) {
-        struct weft__wait w;
-        weft__wait_init(&w, "read", s->fd, NULL);
-        f->settling = true;
-        f->waiter = &w;
-        (void)weft__wait_block(&w, WEFT_NEVER);
+        weft__wait_init(&f->wait, "read", s->fd, NULL);
+        f->settling = f->awaited = true;
+        (void)weft__wait_block(&f->wait, WEFT_NEVER);
         f->settling = false;
     }
     int err = f->first != NULL ? gather(s) : 0;
@@ -282,7 +276,7 @@ int weft__feed_settle(struct weft_stream *s)
 
 void weft__feed_drop(struct weft__feed *f, bool abrupt)
 {
-    WEFT__ASSERT(f->waiter == NULL);
+    WEFT__ASSERT(!f->awaited);
     if (!f->armed) {
         feed_free(f);
         return;
@@ -295,7 +289,7 @@ void weft__feed_drop(struct weft__feed *f, bool abrupt)
 
 void weft__feed_bequeath(struct weft__feed *f, struct weft__transport *t)
 {
-    WEFT__ASSERT(f->waiter == NULL);
+    WEFT__ASSERT(!f->awaited);
     while (f->first != NULL)
         weft__transport_inherit(t, pop(f));
     if (!f->armed) {
