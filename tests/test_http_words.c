@@ -103,6 +103,32 @@ static void test_characters(void **state)
     assert_false(weft__http_value(weft__slice_text("a\r")));
 }
 
+/* Words of eight bytes are looked at together, and overlap at the end: each byte at each place of
+ * each length counts, with a plain one, a tab and a high one around it. */
+static void test_values(void **state)
+{
+    static const char around[] = "x\t\xff";
+    (void)state;
+    for (size_t len = 1; len <= 33; len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 256; c++) {
+                for (size_t k = 0; k < 3; k++) {
+                    char text[33];
+                    memset(text, around[k], len);
+                    text[0] = text[len - 1] = 'x';
+                    text[at] = (char)c;
+                    bool end = at == 0 || at == len - 1;
+                    bool good = (c >= 0x20 && c != 0x7f) || c == '\t';
+                    if (end && (c == ' ' || c == '\t'))
+                        good = false;
+                    if (weft__http_value(weft__slice_of(text, len)) != good)
+                        fail_msg("byte 0x%02x at %zu of %zu", c, at, len);
+                }
+            }
+        }
+    }
+}
+
 static void test_decimal(void **state)
 {
     uint64_t v = 7;
@@ -299,7 +325,7 @@ int main(void)
         cmocka_unit_test(test_characters), cmocka_unit_test(test_decimal),
         cmocka_unit_test(test_dates),      cmocka_unit_test(test_date_cache),
         cmocka_unit_test(test_build),      cmocka_unit_test(test_build_refuses),
-        cmocka_unit_test(test_form_nul),
+        cmocka_unit_test(test_form_nul),   cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,13 +154,19 @@ static bool covers(const struct weft__http_middleware *m, struct weft_http_reque
            (path[m->prefix_len] == '\0' || path[m->prefix_len] == '/');
 }
 
-static bool waits_before(struct weft__http_exchange *x)
+static __attribute__((noinline)) bool waits_in(const struct weft_http_app *app,
+                                               struct weft_http_request *q)
 {
-    const struct weft_http_app *app = x->site->conf->app;
-    for (size_t i = 0; app->n_waiting > 0 && i < app->n_middleware; i++)
-        if (!app->middleware[i].at_once && covers(&app->middleware[i], &x->q))
+    for (size_t i = 0; i < app->n_middleware; i++)
+        if (!app->middleware[i].at_once && covers(&app->middleware[i], q))
             return true;
     return false;
+}
+
+static inline bool waits_before(struct weft__http_exchange *x)
+{
+    const struct weft_http_app *app = x->site->conf->app;
+    return app->n_waiting > 0 && waits_in(app, &x->q);
 }
 
 bool weft__http_is_at_once(struct weft__http_exchange *x)

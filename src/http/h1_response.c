@@ -46,7 +46,17 @@ static size_t fields_size(const struct weft_http_field *f, size_t n)
 /* These write behind `at`, where there is room, and return where they ended. */
 static inline char *put(char *at, const char *text, size_t len)
 {
-    memcpy(at, text, len);
+    uint64_t head;
+    uint64_t tail;
+    if (__builtin_constant_p(len) || len < sizeof head || len > 2 * sizeof head) {
+        memcpy(at, text, len);
+        return at + len;
+    }
+    /* Names and values mostly are of such a length: two words, that may overlap, and no call. */
+    memcpy(&head, text, sizeof head);
+    memcpy(&tail, text + len - sizeof tail, sizeof tail);
+    memcpy(at, &head, sizeof head);
+    memcpy(at + len - sizeof tail, &tail, sizeof tail);
     return at + len;
 }
 
@@ -177,10 +187,8 @@ bool weft__h1_send_whole(struct weft__h1_conn *c, const void *data, size_t len)
         return false;
     size_t n = build(c, (int64_t)len, room);
     WEFT__ASSERT(n <= most);
-    if (c->out.kind == WEFT__HTTP1_LENGTH && len > 0) {
-        memcpy(room + n, data, len);
-        n += len;
-    }
+    if (c->out.kind == WEFT__HTTP1_LENGTH && len > 0)
+        n = (size_t)(put(room + n, data, len) - room);
     c->out.left = 0;
     c->out.done = true;
     weft__write_filled(c->x.stream, n);

@@ -130,19 +130,25 @@ size_t weft__http_log_line(struct weft__http_exchange *x, char *buf, size_t cap)
     return w.pos;
 }
 
-void weft__http_account(struct weft__http_exchange *x)
+/* Apart, so that who writes no log needs no room for a line. */
+static __attribute__((noinline)) void write_line(struct weft__http_exchange *x)
 {
     struct weft__http_site *site = x->site;
     const struct weft_http_options *o = &site->conf->o;
-    int digit = x->r.begun ? x->r.status / 100 : 0;
-    weft__http_count(site, &site->counters.requests);
-    weft__http_count(site, &site->counters.by_class[digit < 6 ? digit : 0]);
-    if (WEFT__LIKELY(o->log_format == WEFT_HTTP_LOG_NONE))
-        return;
     char line[WEFT__HTTP_LINE_MAX];
     size_t len = weft__http_log_line(x, line, sizeof line);
     if (o->log != NULL)
         o->log(o->log_arg, line, len);
     else if (!weft__log_writer_put(site->writer, line, len))
         weft__http_count(site, &site->counters.log_dropped);
+}
+
+void weft__http_account(struct weft__http_exchange *x)
+{
+    struct weft__http_site *site = x->site;
+    int digit = x->r.begun ? x->r.status / 100 : 0;
+    weft__http_count(site, &site->counters.requests);
+    weft__http_count(site, &site->counters.by_class[digit < 6 ? digit : 0]);
+    if (WEFT__UNLIKELY(site->conf->o.log_format != WEFT_HTTP_LOG_NONE))
+        write_line(x);
 }

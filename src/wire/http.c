@@ -205,28 +205,29 @@ bool weft__http_token(struct weft__slice s)
     return s.len > 0 && weft__http_all(s, WEFT__HC_TOKEN);
 }
 
-/* Eight bytes none of which is below 0x20 or DEL; HTAB is not among them, which is asked again. */
-static inline bool is_plain_8(const char *at)
+/* Of eight bytes: not 0 when one is below 0x20 or DEL. HTAB is among them, which is asked again. */
+static inline uint64_t odd_of_8(const char *at)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
     uint64_t v;
     memcpy(&v, at, sizeof v);
     uint64_t del = v ^ (0x7f * ones);
-    return (((v - 0x20 * ones) & ~v) & tops) == 0 && (((del - ones) & ~del) & tops) == 0;
+    return (((v - 0x20 * ones) & ~v) | ((del - ones) & ~del)) & tops;
 }
 
 bool weft__http_value(struct weft__slice s)
 {
-    size_t i = 0;
-    if (s.len == 0)
-        return true;
-    if (s.at[0] == ' ' || s.at[0] == '\t' || s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t')
+    if (s.len >= 8) { /* the last eight may have been looked at already */
+        uint64_t odd = odd_of_8(s.at + s.len - 8);
+        for (size_t i = 0; i + 8 < s.len && odd == 0; i += 8)
+            odd = odd_of_8(s.at + i);
+        if (odd == 0)
+            return s.at[0] != ' ' && s.at[s.len - 1] != ' ';
+    }
+    if (s.len > 0 &&
+        (s.at[0] == ' ' || s.at[0] == '\t' || s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
         return false;
-    while (i + 8 <= s.len && is_plain_8(s.at + i))
-        i += 8;
-    if (i + 8 > s.len && s.len >= 8 && is_plain_8(s.at + s.len - 8))
-        return true;
-    return weft__http_all(weft__slice_from(s, i), WEFT__HC_VALUE);
+    return weft__http_all(s, WEFT__HC_VALUE);
 }
 
 bool weft__http_decimal(struct weft__slice s, uint64_t *value)

@@ -50,15 +50,17 @@ static inline size_t limit(uint32_t set, uint32_t otherwise)
     return set == 0 ? otherwise : set;
 }
 
-static inline size_t head_limit(const struct weft__http1_head *h)
+/* Where the CR of a head's last line may stand at most; 2 bytes of the head come after it. */
+static inline size_t head_last(const struct weft__http1_head *h)
 {
-    return weft__min_size(limit(h->limits.head, WEFT__HTTP1_HEAD), WEFT__HTTP1_HEAD_MAX);
+    size_t max = weft__min_size(limit(h->limits.head, WEFT__HTTP1_HEAD), WEFT__HTTP1_HEAD_MAX);
+    return max < 2 ? 0 : max - 2;
 }
 
-/* Where the CR of the line at scan->line may stand at most; 2 bytes of the head come after it. */
-static inline size_t last_of(const struct weft__http1_scan *scan, size_t line_max, size_t head_max)
+/* The same of the line at scan->line. */
+static inline size_t last_of(const struct weft__http1_scan *scan, size_t line_max, size_t head_last)
 {
-    return weft__min_size(scan->line + line_max, head_max < 2 ? 0 : head_max - 2);
+    return weft__min_size(scan->line + line_max, head_last);
 }
 
 /* Forgets what another message said, one by one: a memset of all this takes twice as long. */
@@ -94,17 +96,16 @@ static void begin(struct weft__http1_head *h)
 }
 
 /* Reads the first line. Returns 1, 0 for more, or an error. */
-static int start_line(struct weft__http1_head *h, struct weft__http1_scan *scan, const char *data,
-                      size_t len, bool response)
+WEFT__HTTP1_INLINE int start_line(struct weft__http1_head *h, struct weft__http1_scan *scan,
+                                  const char *data, size_t len, size_t head_last, bool response)
 {
     size_t line_max = limit(h->limits.start_line, WEFT__HTTP1_START_LINE);
-    size_t head_max = head_limit(h);
     size_t end = 0;
     int r;
     if (scan->state == AT_START && scan->looked == 0)
         begin(h);
     for (;;) {
-        r = weft__http1_line(scan, data, len, last_of(scan, line_max, head_max), &h->error, &end);
+        r = weft__http1_line(scan, data, len, last_of(scan, line_max, head_last), &h->error, &end);
         if (r == -1)
             return weft__http1_refuse(&h->error, 414, end,
                                       response ? "the status line is too long"
@@ -126,19 +127,19 @@ static int start_line(struct weft__http1_head *h, struct weft__http1_scan *scan,
 }
 
 /* Reads field lines up to the empty one. Returns the length of the head, 0, or an error. */
-static ssize_t field_lines(struct weft__http1_head *h, struct weft__http1_scan *scan,
-                           const char *data, size_t len, bool response)
+WEFT__HTTP1_INLINE ssize_t field_lines(struct weft__http1_head *h, struct weft__http1_scan *scan,
+                                       const char *data, size_t len, size_t head_last,
+                                       bool response)
 {
     size_t line_max = limit(h->limits.field_line, WEFT__HTTP1_FIELD_LINE);
-    size_t head_max = head_limit(h);
     for (;;) {
         size_t end = scan->line;
-        if (end + 2 <= weft__min_size(len, head_max) && memcmp(data + end, "\r\n", 2) == 0) {
+        if (end + 2 <= len && end <= head_last && memcmp(data + end, "\r\n", 2) == 0) {
             scan->looked = (uint32_t)end;
             return (ssize_t)end + 2;
         }
         int r =
-            weft__http1_line(scan, data, len, last_of(scan, line_max, head_max), &h->error, &end);
+            weft__http1_line(scan, data, len, last_of(scan, line_max, head_last), &h->error, &end);
         if (r == -1)
             return weft__http1_refuse(&h->error, 431, end,
                                       end == scan->line + line_max ? "a field line is too long"
@@ -164,12 +165,13 @@ static ssize_t field_lines(struct weft__http1_head *h, struct weft__http1_scan *
 ssize_t weft__http1_parse_request(struct weft__http1_head *h, struct weft__http1_scan *scan,
                                   const char *data, size_t len)
 {
+    size_t last = head_last(h);
     if (scan->state != IN_FIELDS) {
-        int r = start_line(h, scan, data, len, false);
+        int r = start_line(h, scan, data, len, last, false);
         if (r <= 0)
             return r;
     }
-    ssize_t n = field_lines(h, scan, data, len, false);
+    ssize_t n = field_lines(h, scan, data, len, last, false);
     if (n <= 0)
         return n;
     int r = weft__http1_frame_request(h, scan->line);
@@ -179,12 +181,13 @@ ssize_t weft__http1_parse_request(struct weft__http1_head *h, struct weft__http1
 static ssize_t parse_response(struct weft__http1_head *h, struct weft__http1_scan *scan,
                               enum weft__http_method method, const char *data, size_t len)
 {
+    size_t last = head_last(h);
     if (scan->state != IN_FIELDS) {
-        int r = start_line(h, scan, data, len, true);
+        int r = start_line(h, scan, data, len, last, true);
         if (r <= 0)
             return r;
     }
-    ssize_t n = field_lines(h, scan, data, len, true);
+    ssize_t n = field_lines(h, scan, data, len, last, true);
     if (n <= 0)
         return n;
     weft__http1_frame_response(h, method);
