@@ -26,7 +26,7 @@ struct frame {
     const char *word; /* in the text */
     size_t len;
     size_t module_len;
-    char *name; /* owned; NULL: not resolved */
+    char *names; /* owned, a line each: the function, then those it was inlined into; NULL: none */
     bool asked;
 };
 
@@ -85,33 +85,52 @@ static void collect(struct frames *f, const char *text, size_t text_len)
 
 /* --- Asking addr2line ---------------------------------------------------------------------- */
 
-/* addr2line -f gives two lines a frame: the function, then FILE:LINE. */
-static char *join_name(const char *function, const char *place)
+/* Adds a line "FUNCTION (FILE:LINE)". */
+static void add_name(struct frame *x, const char *function, const char *place)
 {
-    char *name = NULL;
+    char *names = NULL;
     const char *slash = strrchr(place, '/');
+    const char *before = x->names != NULL ? x->names : "";
+    const char *between = x->names != NULL ? "\n" : "";
     if (function[0] == '?' || function[0] == '\0')
-        return NULL;
+        return;
     if (slash != NULL)
         place = slash + 1;
-    int r = place[0] == '?'
-                ? asprintf(&name, "%s", function)
-                : asprintf(&name, "%s (%.*s)", function, (int)strcspn(place, " "), place);
-    return r < 0 ? NULL : name;
+    int r = place[0] == '?' ? asprintf(&names, "%s%s%s", before, between, function)
+                            : asprintf(&names, "%s%s%s (%.*s)", before, between, function,
+                                       (int)strcspn(place, " "), place);
+    if (r < 0)
+        return;
+    free(x->names);
+    x->names = names;
 }
 
+/* Without its end; false at the end. */
+static bool read_line(struct weft_stream *out, char *buf, size_t cap, weft_deadline d)
+{
+    ssize_t n = weft_read_until(out, buf, cap, '\n', d);
+    if (n <= 0)
+        return false;
+    buf[n - 1] = '\0';
+    return true;
+}
+
+/* addr2line -afi gives each address, and after it two lines for each function that is there: its
+ * name, then FILE:LINE. */
 static void read_names(struct weft_stream *out, struct frame **asked, size_t n, weft_deadline d)
 {
     char function[1024];
     char place[1024];
-    for (size_t i = 0; i < n; i++) {
-        ssize_t a = weft_read_until(out, function, sizeof(function) - 1, '\n', d);
-        ssize_t b = a > 0 ? weft_read_until(out, place, sizeof(place) - 1, '\n', d) : 0;
-        if (a <= 0 || b <= 0)
+    size_t begun = 0; /* addresses that were read */
+    while (read_line(out, function, sizeof(function), d)) {
+        if (strncmp(function, "0x", 2) == 0) {
+            if (++begun > n)
+                return;
+        } else if (begun == 0 || !read_line(out, place, sizeof(place), d)) {
             return;
-        function[a - 1] = '\0';
-        place[b - 1] = '\0';
-        asked[i]->name = join_name(function, place);
+        } else {
+            add_name(asked[begun - 1], function, place);
+        }
     }
 }
 
@@ -120,7 +139,7 @@ static void ask(struct frames *f, size_t first)
 {
     char module[PATH_MAX_LEN];
     char offsets[ASK_MAX][24];
-    const char *argv[ASK_MAX + 5] = {"addr2line", "-f", "-C", "-e", module};
+    const char *argv[ASK_MAX + 5] = {"addr2line", "-afi", "-C", "-e", module};
     struct frame *asked[ASK_MAX];
     const struct frame *like = &f->all[first];
     size_t n = 0;
@@ -152,6 +171,20 @@ static void ask(struct frames *f, size_t first)
 
 /* --- Printing ------------------------------------------------------------------------------ */
 
+/* Prints the names, each below the other, as in the line that begins at `line` and ends at `at`. */
+static void print_names(const char *names, const char *line, const char *at)
+{
+    size_t len = strcspn(names, "\n");
+    fwrite(names, 1, len, stdout);
+    for (names += len; *names != '\0'; names += len) {
+        names++;
+        len = strcspn(names, "\n");
+        putchar('\n');
+        fwrite(line, 1, (size_t)(at - line), stdout);
+        fwrite(names, 1, len, stdout);
+    }
+}
+
 /*
  * Prints the text before a frame, "... at NAME [", and the frame; a resolved one takes the place of
  * NAME and the brackets. Returns where the text goes on.
@@ -159,17 +192,20 @@ static void ask(struct frames *f, size_t first)
 static const char *print_frame(const char *p, const struct frame *f, const char *word, size_t len)
 {
     const char *name = word;
-    if (f != NULL && f->name != NULL && word - p >= 2 && word[-1] == '[' && word[len] == ']') {
+    if (f != NULL && f->names != NULL && word - p >= 2 && word[-1] == '[' && word[len] == ']') {
         name = word - 2; /* the blank before the bracket */
         while (name > p && name[-1] > ' ')
             name--;
     }
     fwrite(p, 1, (size_t)(name - p), stdout);
-    if (f == NULL || f->name == NULL) {
+    if (f == NULL || f->names == NULL) {
         fwrite(word, 1, len, stdout);
         return word + len;
     }
-    fputs(f->name, stdout);
+    const char *line = name;
+    while (line > p && line[-1] != '\n')
+        line--;
+    print_names(f->names, line, name);
     return word + len + (name < word ? 1 : 0);
 }
 
@@ -191,6 +227,6 @@ void symbols_print(const char *text, size_t text_len)
         p = print_frame(p, find(f, word, len), word, len);
     fwrite(p, 1, (size_t)(end - p), stdout);
     for (size_t i = 0; f != NULL && i < f->count; i++)
-        free(f->all[i].name);
+        free(f->all[i].names);
     free(f);
 }
