@@ -67,13 +67,20 @@ CONFIGURATIONS = {
         COMMON + ["-Dchecks=true", "-Dbench=true"],
     ),
     "epoll": Configuration(
-        "gcc, as released, driver epoll",
+        "gcc, optimised, driver epoll",
         ["unit", "cli"],
         env={"WEFT_DRIVER": "epoll"},
         directory="build-release",
         # Long, and the same as in debug, which has them on epoll, too, with more that can be seen;
         # and what does not rest on a driver.
         exclude=r"_torture$|cli/test_(page|sim.*|.*_guide|.*_differential|readme"
+                r"|http_(browser|node|upstreams))$",
+    ),
+    "whole": Configuration(
+        "gcc, optimised as a whole, as make does it: the program",
+        ["cli"],
+        COMMON + ["-Db_lto=true"],
+        exclude=r"cli/test_(page|sim.*|.*_guide|.*_differential|readme"
                 r"|http_(browser|node|upstreams))$",
     ),
     "asan": Configuration(
@@ -103,7 +110,7 @@ CONFIGURATIONS = {
         # fails is looked at by the other configurations; by this one in the core and in TLS.
         exclude=r"test_sim(?!_traces$)|test_(ws|http_\w+|protocol|dial|dns|file)_torture$",
     ),
-    "clang": Configuration("clang, as released", ["unit"], build_env={"CC": "clang"}),
+    "clang": Configuration("clang, optimised", ["unit"], build_env={"CC": "clang"}),
     "ucontext": Configuration(
         "gcc, tasks switched by swapcontext",
         ["unit"],

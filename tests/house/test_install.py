@@ -76,6 +76,15 @@ def build_and_run(folder, env, prefix, static):
         yield f"the program printed {said!r}"
 
 
+def check_archive(prefix):
+    """Complaints about libweft.a: what one compiler noted for itself would make others fail."""
+    sections = output("readelf", "--section-headers", "--wide", library_folder(prefix) / "libweft.a")
+    if ".text" not in sections:
+        yield "it has no code"
+    if ".gnu.lto_" in sections or ".gnu.debuglto_" in sections:
+        yield "it has sections for link-time optimisation"
+
+
 def library_folder(prefix):
     """Where libweft.so is below a prefix; the distribution decides."""
     found = sorted(prefix.glob("lib*/**/libweft.so"))
@@ -177,6 +186,7 @@ def main():
         check("soname and links", check_soname, prefix)
         check("symbols: weft_ only, all that is declared", check_symbols, prefix)
         check("a program with the shared library", build_and_run, folder, env, prefix, False)
+        check("libweft.a is for every compiler", check_archive, prefix)
         check("a program with the static library", build_and_run, folder, env, prefix, True)
         check("the installed program runs", check_program, prefix)
         check("man accepts the pages", check_manual, prefix)
