@@ -11,7 +11,8 @@
 
 /*
  * Prints the text to stdout with its frames resolved: "NAME [MODULE+0xOFFSET]" becomes "FUNCTION
- * (FILE:LINE)", with a line more for each function that it was inlined into. The text ends in a NUL, which len does not count. It may wait.
+ * (FILE:LINE)", with a line more for each function that it was inlined into. The text ends in a
+ * NUL, which len does not count. It may wait.
  */
 void symbols_print(const char *text, size_t len);
 
