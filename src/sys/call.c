@@ -229,13 +229,13 @@ void weft__sigpipe_hold(sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &pipe_signal, before);
 }
 
-void weft__sigpipe_release(const sigset_t *before, bool broken)
+void weft__sigpipe_release(const sigset_t *before, bool whole)
 {
     static const struct timespec now;
     sigset_t pipe_signal;
     if (sigismember(before, SIGPIPE))
         return;
-    if (broken) { /* it is pending now, for this thread */
+    if (!whole) { /* it may be pending now, for this thread */
         sigemptyset(&pipe_signal);
         sigaddset(&pipe_signal, SIGPIPE);
         (void)sigtimedwait(&pipe_signal, NULL, &now);
@@ -249,7 +249,7 @@ static ssize_t sendfile_quietly(int out_fd, int in_fd, off_t *offset, size_t len
     sigset_t before;
     weft__sigpipe_hold(&before);
     ssize_t n = WEFT__CALL(0, sendfile(out_fd, in_fd, offset, len));
-    weft__sigpipe_release(&before, n == -EPIPE);
+    weft__sigpipe_release(&before, n == (ssize_t)len);
     return n;
 }
 

@@ -56,10 +56,12 @@ int weft__call_accept_now(int fd);
 int weft__call_set_nonblock(int fd, bool on);
 /*
  * Around a write(2) or the like that has no MSG_NOSIGNAL: holds SIGPIPE off for this thread, and
- * takes away the one that a broken pipe has raised.
+ * takes away the one that a broken pipe has raised. whole: the call has done all that was asked. If
+ * not, what it returns does not tell: sendfile(2) that finds the connection broken after its first
+ * piece returns that piece's bytes, and raises the signal.
  */
 void weft__sigpipe_hold(sigset_t *before);
-void weft__sigpipe_release(const sigset_t *before, bool broken);
+void weft__sigpipe_release(const sigset_t *before, bool whole);
 /* An epoll descriptor that polls readable when a or b does (pollset.c). */
 int weft__poll_set_open(int a, int b);
 /* CLOCK_REALTIME in nanoseconds. */

@@ -240,7 +240,7 @@ static enum weft__tried try_write(struct weft__op *op)
     sigset_t before;
     weft__sigpipe_hold(&before);
     enum weft__tried t = try_file(op);
-    weft__sigpipe_release(&before, t == WEFT__TRIED_ENDED && op->res == -EPIPE);
+    weft__sigpipe_release(&before, t != WEFT__TRIED_ENDED || op->res == (int)op->u.io.len);
     return t;
 }
 
