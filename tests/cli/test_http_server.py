@@ -85,6 +85,19 @@ class Files(Case):
                 c.close()
                 self.assertEqual(s.finish(), 0)
 
+    def test_clients_that_leave(self):
+        """Some before anything comes, some with a part of it: others are served as before."""
+        for driver in DRIVERS:
+            with self.subTest(driver=driver), Serve(self.path, driver=driver) as s:
+                for part in (0, 1, 100_000) * 10:
+                    with socket.create_connection(("127.0.0.1", s.port), PATIENCE) as sock:
+                        sock.sendall(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+                        while part > 0:
+                            part -= len(sock.recv(min(part, 65536)))
+                r, data = get(s.port, "/big.bin")
+                self.assertEqual((r.status, data), (200, self.big))
+                self.assertEqual(s.finish(), 0)
+
     @unittest.skipUnless(shutil.which("curl"), "no curl")
     def test_files_with_curl(self):
         with Serve(self.path, "--list", "--log", "combined") as s:
