@@ -58,9 +58,9 @@ static inline size_t head_last(const struct weft__http1_head *h)
 }
 
 /* The same of the line at scan->line. */
-static inline size_t last_of(const struct weft__http1_scan *scan, size_t line_max, size_t head_last)
+static inline size_t last_of(const struct weft__http1_scan *scan, size_t line_max, size_t last)
 {
-    return weft__min_size(scan->line + line_max, head_last);
+    return weft__min_size(scan->line + line_max, last);
 }
 
 /* Forgets what another message said, one by one: a memset of all this takes twice as long. */
@@ -97,7 +97,7 @@ static void begin(struct weft__http1_head *h)
 
 /* Reads the first line. Returns 1, 0 for more, or an error. */
 WEFT__HTTP1_INLINE int start_line(struct weft__http1_head *h, struct weft__http1_scan *scan,
-                                  const char *data, size_t len, size_t head_last, bool response)
+                                  const char *data, size_t len, size_t last, bool response)
 {
     size_t line_max = limit(h->limits.start_line, WEFT__HTTP1_START_LINE);
     size_t end = 0;
@@ -105,7 +105,7 @@ WEFT__HTTP1_INLINE int start_line(struct weft__http1_head *h, struct weft__http1
     if (scan->state == AT_START && scan->looked == 0)
         begin(h);
     for (;;) {
-        r = weft__http1_line(scan, data, len, last_of(scan, line_max, head_last), &h->error, &end);
+        r = weft__http1_line(scan, data, len, last_of(scan, line_max, last), &h->error, &end);
         if (r == -1)
             return weft__http1_refuse(&h->error, 414, end,
                                       response ? "the status line is too long"
@@ -128,18 +128,16 @@ WEFT__HTTP1_INLINE int start_line(struct weft__http1_head *h, struct weft__http1
 
 /* Reads field lines up to the empty one. Returns the length of the head, 0, or an error. */
 WEFT__HTTP1_INLINE ssize_t field_lines(struct weft__http1_head *h, struct weft__http1_scan *scan,
-                                       const char *data, size_t len, size_t head_last,
-                                       bool response)
+                                       const char *data, size_t len, size_t last, bool response)
 {
     size_t line_max = limit(h->limits.field_line, WEFT__HTTP1_FIELD_LINE);
     for (;;) {
         size_t end = scan->line;
-        if (end + 2 <= len && end <= head_last && memcmp(data + end, "\r\n", 2) == 0) {
+        if (end + 2 <= len && end <= last && memcmp(data + end, "\r\n", 2) == 0) {
             scan->looked = (uint32_t)end;
             return (ssize_t)end + 2;
         }
-        int r =
-            weft__http1_line(scan, data, len, last_of(scan, line_max, head_last), &h->error, &end);
+        int r = weft__http1_line(scan, data, len, last_of(scan, line_max, last), &h->error, &end);
         if (r == -1)
             return weft__http1_refuse(&h->error, 431, end,
                                       end == scan->line + line_max ? "a field line is too long"
