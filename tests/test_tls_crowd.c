@@ -49,6 +49,15 @@ static size_t whole_hello(char *buf, size_t cap)
     return (size_t)n;
 }
 
+static int in_both_models(void (*fn)(enum weft_model model, const char *hello, size_t len))
+{
+    char hello[4096];
+    size_t len = whole_hello(hello, sizeof hello);
+    fn(WEFT_TASKS, hello, len);
+    fn(WEFT_PROTOCOLS, hello, len);
+    return 0;
+}
+
 struct asks {
     struct weft_stream *s;
     uint64_t turn; /* of the loop, when the answer was there */
@@ -164,12 +173,8 @@ static void crowd(enum weft_model model, const char *hello, size_t len)
 
 static int one_after_the_other(void *arg)
 {
-    char hello[4096];
-    size_t len = whole_hello(hello, sizeof hello);
     (void)arg;
-    crowd(WEFT_TASKS, hello, len);
-    crowd(WEFT_PROTOCOLS, hello, len);
-    return 0;
+    return in_both_models(crowd);
 }
 
 /* While handshakes wait, no more of those at the door are taken up than can begin. */
@@ -194,12 +199,8 @@ static void at_the_door(enum weft_model model, const char *hello, size_t len)
 
 static int taken_up_slowly(void *arg)
 {
-    char hello[4096];
-    size_t len = whole_hello(hello, sizeof hello);
     (void)arg;
-    at_the_door(WEFT_TASKS, hello, len);
-    at_the_door(WEFT_PROTOCOLS, hello, len);
-    return 0;
+    return in_both_models(at_the_door);
 }
 
 /* --- Before the pool -------------------------------------------------------------------------- */
@@ -245,12 +246,8 @@ static void before_the_pool(enum weft_model model, const char *hello, size_t len
 
 static int rest_before_the_pool(void *arg)
 {
-    char hello[4096];
-    size_t len = whole_hello(hello, sizeof hello);
     (void)arg;
-    before_the_pool(WEFT_TASKS, hello, len);
-    before_the_pool(WEFT_PROTOCOLS, hello, len);
-    return 0;
+    return in_both_models(before_the_pool);
 }
 
 int main(void)

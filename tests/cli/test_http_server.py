@@ -93,7 +93,9 @@ class Files(Case):
                     with socket.create_connection(("127.0.0.1", s.port), PATIENCE) as sock:
                         sock.sendall(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n")
                         while part > 0:
-                            part -= len(sock.recv(min(part, 65536)))
+                            came = len(sock.recv(min(part, 65536)))
+                            self.assertGreater(came, 0, "the file ended early")
+                            part -= came
                 r, data = get(s.port, "/big.bin")
                 self.assertEqual((r.status, data), (200, self.big))
                 self.assertEqual(s.finish(), 0)
