@@ -321,7 +321,7 @@ int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32
         }
         bool more = res == 0 && c->keep;
         if (!more && res == 0 && (c->linger || (came && !may_close_at_once(c))))
-            res = weft__http_linger(site, *sp);
+            res = weft__http_linger(site, *sp, came && c->x.q.head.body != WEFT__HTTP1_NO_BODY);
         weft__h1_body_fini(&c->body);
         weft__http_exchange_done(&c->x);
         if (!more)

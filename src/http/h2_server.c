@@ -291,7 +291,7 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s, int64_t 
         (void)weft_group_close(&k.group);
     drop_ready(&k);
     if (ours && (err == 0 || err == WEFT_EPROTOCOL)) { /* the last frames are to arrive */
-        int lingered = weft__http_linger(site, s);
+        int lingered = weft__http_linger(site, s, false);
         err = err == 0 ? lingered : err;
     }
     weft__h2_close(&k.h2);

@@ -14,9 +14,11 @@
 #include "http/site.h"
 #include "net/stream.h"
 
-#define LINGER_MS 2000 /* after the peer has acknowledged everything */
+#define LINGER_MS 2000       /* after the peer has acknowledged everything, or has sent something */
+#define LINGER_BODY_MS 30000 /* in all, where a body comes */
 #define LINGER_BYTES ((size_t)1 << 20)
-#define LOOK_MS 500 /* between two looks at what it has acknowledged */
+#define LINGER_BODY ((size_t)64 << 20) /* many a client sends all of its body before it looks */
+#define LOOK_MS 500                    /* between two looks at what it has acknowledged */
 
 /* True while something is on its way; *until moves on as long as it gets there. */
 static bool on_its_way(const struct weft_stream *s, int64_t stall_ms, uint64_t *acked,
@@ -32,8 +34,10 @@ static bool on_its_way(const struct weft_stream *s, int64_t stall_ms, uint64_t *
     return true;
 }
 
-int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s)
+int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s, bool body)
 {
+    size_t most = body ? LINGER_BODY : LINGER_BYTES;
+    int64_t most_ms = body && !weft_stream_draining(s) ? LINGER_BODY_MS : LINGER_MS;
     int64_t write_ms = site->conf->o.write_ms;
     int64_t stall_ms = write_ms > 0 ? write_ms : LINGER_MS;
     weft_deadline until = weft_after_ms(stall_ms);
@@ -43,19 +47,19 @@ int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s)
     int err = weft_shutdown(s, until);
     bool sending = err == 0 && on_its_way(s, stall_ms, &acked, &until);
     if (!sending)
-        until = weft_after_ms(LINGER_MS);
-    while (err == 0 && seen < LINGER_BYTES && weft_left_ns(until) > 0) {
-        weft_deadline look = sending ? weft_earlier(until, weft_after_ms(LOOK_MS)) : until;
+        until = weft_after_ms(most_ms);
+    while (err == 0 && seen < most && weft_left_ns(until) > 0) {
+        weft_deadline look = weft_earlier(until, weft_after_ms(sending ? LOOK_MS : LINGER_MS));
         ssize_t n = weft_peek(s, &data, look);
         if (n > 0) {
             weft_consume(s, (size_t)n);
             seen += (size_t)n;
-        } else if (n != -ETIMEDOUT || s->timed_out) {
+        } else if (n != -ETIMEDOUT || s->timed_out || !sending) {
             return n == -ECANCELED ? (int)n : 0;
         }
         if (sending && !on_its_way(s, stall_ms, &acked, &until)) {
             sending = false;
-            until = weft_after_ms(LINGER_MS);
+            until = weft_after_ms(most_ms);
         }
     }
     return err == -ECANCELED ? err : 0;

@@ -112,7 +112,8 @@ const char *weft__http_stamp(struct weft__http_site *site, const struct weft_loo
 /* The wall clock in seconds, cheaply on a loop. */
 int64_t weft__http_wall_s(struct weft__http_site *site, const struct weft_loop *loop);
 /* Ends our side of a connection and reads what still comes, until the peer has everything and ends,
- * too, or its time is up: then the stream can be closed. 0, -ECANCELED (linger.c). */
-int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s);
+ * too, or its time is up: then the stream can be closed. body: of a request that was well-formed
+ * so far the rest of the body may come, which is more. 0, -ECANCELED (linger.c). */
+int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s, bool body);
 
 #endif

@@ -231,6 +231,8 @@ class Examples(Case):
             self.assertEqual((r.status, json.loads(data)), (200, {"count": 2, "sum": 3.5}))
             self.assertEqual(get(s.port, "/sum", "POST", b"{")[0].status, 400)
             self.assertEqual(get(s.port, "/sum", "POST", b"1" * 100000)[0].status, 413)
+            # Longer than all the buffers between the two, and this client sends it before it looks.
+            self.assertEqual(get(s.port, "/sum", "POST", b"1" * 20_000_000)[0].status, 413)
 
     def test_upload(self):
         with tempfile.TemporaryDirectory() as folder, Example("14_http_upload", folder) as s:
