@@ -112,10 +112,12 @@ struct weft__worker {
     bool stopping;     /* accepts no more */
     bool stopped;      /* the listener is closed */
     bool left;         /* `leaving` is on its way */
+    bool behind;       /* the connection that begins was taken up behind another in one turn */
     _Atomic int error; /* with WEFT_ERRORS_STOP, the first */
     int64_t cut_at;    /* the end of the drain; 0: none */
     int64_t late_ns;   /* until `late` looks again; 0: not begun */
     int64_t backoff_ns;
+    int64_t took_ns; /* the loop's time when it took up the last connection */
     size_t max_connections;
     _Atomic uint64_t live;
     struct weft__counters counters;

@@ -139,7 +139,7 @@ int weft__transport_new(struct weft__transport **ret, struct weft_group *g,
         t->extra->peer = peer;
     if (worker != NULL) {
         t->s.counters = &worker->counters;
-        t->s.drained = true; /* its first bytes are seldom there yet */
+        t->s.drained = !worker->behind;
     }
     *ret = t;
     return 0;

@@ -233,7 +233,7 @@ static int start_task(struct weft__worker *w, int fd, struct weft__peer *peer)
     if (err < 0)
         return err;
     c.stream->counters = &w->counters;
-    c.stream->drained = true; /* its first bytes are seldom there yet */
+    c.stream->drained = !w->behind;
     err = weft__worker_spawn(w, &c);
     if (err < 0) {
         c.stream->fd = -1;
@@ -251,7 +251,10 @@ static int start_secured(struct weft__worker *w, int fd, struct weft__peer *peer
     return weft__transport_open_secure(&w->conns, w->factory, fd, s->family, w, peer, true, &how);
 }
 
-/* Takes fd in any case. */
+/*
+ * Takes fd in any case. A connection's first bytes are seldom there as soon as it is, and then it
+ * is not tried to read them; but they are if it had to wait for its turn to be accepted.
+ */
 static int start_connection(struct weft__worker *w, int fd)
 {
     struct weft_server *s = w->server;
@@ -262,6 +265,8 @@ static int start_connection(struct weft__worker *w, int fd)
         return 0;
     }
     weft__server_count_live(w);
+    w->behind = w->took_ns == w->loop->now_ns;
+    w->took_ns = w->loop->now_ns;
     bool task = s->options.model != WEFT_PROTOCOLS || s->proxies != NULL;
     int err = task ? start_task(w, fd, peer)
               : s->tls != NULL
