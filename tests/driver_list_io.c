@@ -326,6 +326,48 @@ static void pool_brings_much(struct kit *k)
     }
 }
 
+/* Many bytes for many at once: all come, in as many waits as that takes, each once. */
+static void pool_brings_from_many(struct kit *k)
+{
+    enum { COUNT = 60, SIZE = 16000 };
+    static uint8_t bytes[SIZE];
+    struct top *t = calloc(COUNT, sizeof(*t));
+    int(*fds)[2] = calloc(COUNT, sizeof(*fds));
+    assert_non_null(t);
+    assert_non_null(fds);
+    for (int i = 0; i < COUNT; i++) {
+        kit_pair(KIT_PAIR, fds[i]);
+        top_recv_pool(&t[i], k, fds[i][0]);
+        top_start(&t[i]);
+    }
+    kit_turn(k);
+    for (int i = 0; i < COUNT; i++) {
+        memset(bytes, i, sizeof(bytes));
+        kit_put(fds[i][1], bytes, sizeof(bytes));
+    }
+    int all = 0, turns = 0;
+    while (all < COUNT) {
+        int n = weft__sys_wait(k->sys, weft__clock_ns() + KIT_PATIENCE);
+        assert_true(n > 0);
+        all += n;
+        turns++;
+        if (k->drv == &weft__driver_epoll)
+            assert_in_range((size_t)n * SIZE, 1, WEFT__RECV_WAIT_MAX + SIZE);
+    }
+    assert_int_equal(all, COUNT);
+    assert_in_range(turns, 1, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(t[i].ended);
+        assert_int_equal(t[i].op.res, SIZE);
+        assert_int_equal(t[i].op.rbuf->data[SIZE - 1], i);
+        top_put(&t[i]);
+        kit_close_fd(k, fds[i][0]);
+        raw_close(fds[i][1]);
+    }
+    free(fds);
+    free(t);
+}
+
 /* A read of a Unix stream stops behind passed descriptors, and one of TCP before urgent data. */
 static void short_reads_with_more_behind(struct kit *k)
 {
@@ -464,6 +506,7 @@ const struct driver_test driver_tests_io[] = {
     {"send pushed", send_pushed, ON_LOOP | ON_REAL},
     {"pool lends", pool_lends, ON_ALL},
     {"pool brings much", pool_brings_much, ON_ALL},
+    {"pool brings from many", pool_brings_from_many, ON_LOOP},
     {"short reads with more behind", short_reads_with_more_behind, ON_ALL},
     {"nonblocking descriptors", nonblocking_descriptors, ON_ALL},
     {NULL, NULL, 0},

@@ -67,6 +67,8 @@ struct epoll_sys {
     struct weft__queue queued;
     struct weft__slink *later;
     struct weft__rpool pool;
+    size_t filled; /* bytes of pool buffers in this wait */
+    int at, n;     /* events from here on are left, of a wait that had enough bytes */
     struct epoll_event events[BATCH];
 };
 
@@ -202,6 +204,8 @@ static enum weft__tried attempt(struct epoll_sys *s, struct weft__epoll_entry *e
     enum weft__tried t = weft__try(op, &how);
     if (t == WEFT__TRIED_ENDED && e != NULL && proves_empty(e, op))
         e->in_ready = false;
+    if (op->kind == WEFT__OP_RECV_POOL && t == WEFT__TRIED_ENDED && op->res > 0)
+        s->filled += (size_t)op->res;
     return t;
 }
 
@@ -464,12 +468,13 @@ static bool tool_lacks_pwait2(void)
 }
 
 /* True when wake was called. */
-static bool take_events(struct epoll_sys *s, int n)
+static bool take_events(struct epoll_sys *s)
 {
     bool woken = false;
-    for (int i = 0; i < n; i++) {
-        const struct epoll_event *ev = &s->events[i];
-        weft__epoll_fetch_ahead(&s->table, s->events + i, n - i);
+    while (s->at < s->n && (s->filled < WEFT__RECV_WAIT_MAX || s->embedded)) {
+        const struct epoll_event *ev = &s->events[s->at];
+        weft__epoll_fetch_ahead(&s->table, ev, s->n - s->at);
+        s->at++;
         if (ev->data.u64 == DATA_WAKE) {
             /* Edge-triggered: the eventfd is never read, each write is an edge. */
             woken = true;
@@ -491,16 +496,21 @@ static int wait(struct weft__sys *sys, int64_t until_ns)
 {
     struct epoll_sys *s = self(sys);
     s->ends = 0;
+    s->filled = 0;
     for (;;) {
         run_queued(s);
         bool idle = s->ends == 0 && weft__queue_empty(&s->queued);
         int64_t until = idle ? until_ns : 0;
         if (until != 0 && weft__rpool_untidy(&s->pool))
             until = weft__min_i64(until, weft__rpool_tidy(&s->pool, weft__clock_ns()));
-        int n = wait_events(s, until);
-        if (n < 0 && n != -EINTR)
-            return s->ends > 0 ? s->ends : n;
-        bool woken = take_events(s, n);
+        if (s->at >= s->n) {
+            int n = wait_events(s, until);
+            if (n < 0 && n != -EINTR)
+                return s->ends > 0 ? s->ends : n;
+            s->at = 0;
+            s->n = n;
+        }
+        bool woken = take_events(s);
         /* An event need not end anything: most tell of room to write that nobody waits for. */
         if (s->ends > 0 || woken || until_ns == 0)
             return s->ends;
@@ -512,7 +522,7 @@ static int wait(struct weft__sys *sys, int64_t until_ns)
 static int get_fd(struct weft__sys *sys)
 {
     struct epoll_sys *s = self(sys);
-    if (!s->embedded && !weft__queue_empty(&s->queued))
+    if (!s->embedded && (!weft__queue_empty(&s->queued) || s->at < s->n))
         wake(sys);
     s->embedded = true;
     return s->table.ep;
