@@ -400,7 +400,7 @@ static void block_cancel_fd(struct kit *k)
             t.op.until_ns = INT64_MAX;
             assert_true(weft__sys_submit(own, &t.op));
             assert_int_equal(t.op.res, -ECANCELED);
-            own->driver->forget(own, s.fd);
+            own->driver->forget(own, s.fd, false);
             stuck_close(&s, k);
         }
     }

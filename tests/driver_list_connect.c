@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "driver_kit.h"
@@ -237,6 +238,40 @@ static void accept_multi_slowly(struct kit *k)
     accept_multi_by(k, 1);
 }
 
+/* What comes out of a listener of packets is a socket of packets: that one is short says nothing
+ * about the next. */
+static void accept_multi_packets(struct kit *k)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(sa);
+    int l = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), c;
+    struct multi m;
+    struct top t;
+    char buf[8];
+    assert_int_equal(bind(l, (struct sockaddr *)&sa, sizeof(sa.sun_family)), 0); /* autobind */
+    assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &len), 0);
+    assert_int_equal(listen(l, 4), 0);
+    for (int i = 0; i < 2; i++) { /* the second time the listener is known */
+        c = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(c, (struct sockaddr *)&sa, len), 0);
+        multi_start(&m, k, l, 1, 1, 1);
+        top_finish(&m.t);
+        assert_int_equal(m.count, 1);
+        top_recv(&t, k, m.fds[0], buf, sizeof(buf));
+        top_start(&t);
+        kit_turn(k);
+        kit_put(c, "ab", 2);
+        kit_put(c, "cde", 3);
+        assert_int_equal(top_finish(&t), 2);
+        top_recv(&t, k, m.fds[0], buf, sizeof(buf));
+        assert_int_equal(top_run(&t), 3);
+        assert_memory_equal(buf, "cde", 3);
+        kit_close_fd(k, m.fds[0]);
+        raw_close(c);
+    }
+    kit_close_fd(k, l);
+}
+
 static void accept_multi_refused(struct kit *k)
 {
     struct sockaddr_storage sa;
@@ -287,7 +322,7 @@ static void accept_shared(struct kit *k)
         }
         raw_close(c);
     }
-    other.drv->forget(other.sys, l);
+    other.drv->forget(other.sys, l, false);
     kit_close_fd(k, l);
     other.drv->close(other.sys);
 }
@@ -439,6 +474,7 @@ const struct driver_test driver_tests_connect[] = {
     {"accept multi stops", accept_multi_stops, ON_LOOP},
     {"accept multi by rounds", accept_multi_by_rounds, ON_LOOP},
     {"accept multi slowly", accept_multi_slowly, ON_LOOP},
+    {"accept multi packets", accept_multi_packets, ON_LOOP | ON_REAL}, /* no such sockets */
     {"accept multi refused", accept_multi_refused, ON_BLOCK},
     {"accept shared", accept_shared, ON_ALL | ON_REAL}, /* a simulated process has one loop */
     {"connect works", connect_works, ON_ALL},

@@ -192,6 +192,58 @@ static void poll_foreign_number_again(struct kit *k)
     }
 }
 
+/*
+ * What was said to be the only descriptor of a file is closed, and was not: a child has the file
+ * for a while. What comes for it is of no concern to the next of that number, whatever that one
+ * waits for; and should the same file come back under its number, that works, too.
+ */
+static void closed_but_held(struct kit *k)
+{
+    for (int round = 0; round < 20; round++) {
+        int a[2], b[2], held;
+        struct top t;
+        char buf[8];
+        kit_pair(KIT_PAIR, a);
+        held = dup(a[0]);
+        top_recv(&t, k, a[0], buf, sizeof(buf));
+        top_start(&t);
+        kit_turn(k);
+        kit_put(a[1], "x", 1);
+        assert_int_equal(top_finish(&t), 1);
+        weft__sys_close_only_fd(k->sys, a[0]);
+        kit_put(a[1], "y", 1);
+
+        if (round % 2) {
+            assert_int_equal(dup2(held, a[0]), a[0]);
+            top_recv(&t, k, a[0], buf, sizeof(buf));
+            assert_int_equal(top_run(&t), 1);
+            assert_int_equal(buf[0], 'y');
+            top_recv(&t, k, a[0], buf, sizeof(buf));
+            top_start(&t);
+            kit_turn(k);
+            kit_put(a[1], "z", 1);
+        } else {
+            kit_pair(KIT_PAIR, b);
+            assert_int_equal(b[0], a[0]);
+            top_recv(&t, k, b[0], buf, sizeof(buf));
+            top_start(&t);
+            for (int i = 0; i < 3; i++) {
+                kit_put(a[1], "y", 1);
+                kit_turn(k);
+                assert_false(t.ended);
+            }
+            kit_put(b[1], "z", 1);
+        }
+        assert_int_equal(top_finish(&t), 1);
+        assert_int_equal(buf[0], 'z');
+        kit_close_fd(k, a[0]);
+        raw_close(held);
+        raw_close(a[1]);
+        if (round % 2 == 0)
+            raw_close(b[1]);
+    }
+}
+
 static void poll_eventfd(struct kit *k)
 {
     struct top t;
@@ -238,6 +290,7 @@ const struct driver_test driver_tests_poll[] = {
     {"poll several", poll_several, ON_ALL},
     {"poll beside recv", poll_beside_recv, ON_ALL},
     {"poll foreign number again", poll_foreign_number_again, ON_ALL | ON_REAL}, /* dup2(2) */
+    {"closed but held", closed_but_held, ON_LOOP | ON_REAL},                    /* dup(2) */
     {"poll eventfd", poll_eventfd, ON_ALL | ON_REAL}, /* no such descriptor */
     {"poll pipe", poll_pipe, ON_ALL},
     {NULL, NULL, 0},

@@ -94,7 +94,7 @@ static ssize_t fill_pool(struct weft_stream *s, weft_deadline d)
         s->in->used = 0;
         if (s->tcp && s->feed == NULL && s->fills < WEFT__FEED_AFTER &&
             s->loop->sys->driver->multi_recv)
-            s->fills = (s->fills + 1u) & 7u;
+            s->fills = (s->fills + 1u) & 3u;
     }
     got(s, &io, n, WEFT__RBUF_SIZE);
     return n;
@@ -192,20 +192,31 @@ static int fd_shutdown(struct weft_stream *s)
     return weft__call_shutdown(s->fd, SHUT_WR);
 }
 
+/* To be closed with an RST, socket(7) SO_LINGER. */
+static void no_linger(int fd)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    int err = weft__call_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    (void)err; /* then it ends gracefully, or had ended before */
+}
+
 void weft__fd_close(struct weft_loop *l, int fd, bool abrupt)
 {
-    if (abrupt) {
-        struct linger reset = {.l_onoff = 1, .l_linger = 0}; /* an RST, socket(7) SO_LINGER */
-        int err = weft__call_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        (void)err; /* then it ends gracefully, or had ended before */
-    }
+    if (abrupt)
+        no_linger(fd);
     weft__sys_close_fd(l != NULL ? l->sys : NULL, fd);
 }
 
 static void fd_release(struct weft_stream *s, bool abrupt)
 {
-    if (s->fd >= 0)
-        weft__fd_close(s->loop, s->fd, abrupt && s->tcp);
+    if (s->fd < 0)
+        return;
+    if (abrupt && s->tcp)
+        no_linger(s->fd);
+    if (s->aliased)
+        weft__sys_close_fd(s->loop != NULL ? s->loop->sys : NULL, s->fd);
+    else
+        weft__sys_close_only_fd(s->loop != NULL ? s->loop->sys : NULL, s->fd);
     s->fd = -1;
 }
 
@@ -265,7 +276,10 @@ int weft_stream_from_fd(struct weft_stream **ret, int fd)
     } else if (S_ISDIR(st.st_mode)) {
         return -EISDIR;
     }
-    return weft__fd_stream_open(ret, fd, family, 0);
+    err = weft__fd_stream_open(ret, fd, family, 0);
+    if (err == 0)
+        (*ret)->aliased = true;
+    return err;
 }
 
 int weft_socketpair(struct weft_stream **a, struct weft_stream **b)

@@ -88,7 +88,7 @@ int weft_stream_detach(struct weft_stream **ret, void *unread, size_t cap, size_
     }
     int fd = s->fd;
     if (s->loop != NULL)
-        s->loop->sys->driver->forget(s->loop->sys, fd);
+        s->loop->sys->driver->forget(s->loop->sys, fd, false);
     s->fd = -1;
     weft__stream_free(s, false);
     *ret = NULL;

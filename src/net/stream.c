@@ -144,6 +144,7 @@ int weft_stream_fd(const struct weft_stream *s)
     if (s->proto == NULL && s->cls->filter != NULL)
         own = s->cls->filter->lower(own);
     own->exposed = true; /* who waits until it is readable must not be forestalled */
+    own->aliased = true;
     if (own->feed != NULL)
         weft__feed_pause(own->feed);
     return s->fd;

@@ -28,7 +28,7 @@ struct weft__factory_ref;
 struct weft__worker;
 
 /* A stream that has been read so often is expected to be read on. */
-#define WEFT__FEED_AFTER 4
+#define WEFT__FEED_AFTER 3
 
 /* What streams of a server add up to, written by one thread, read by any. */
 struct weft__counters {
@@ -129,7 +129,8 @@ struct weft_stream {
     bool first_byte : 1; /* something has been read */
     bool timed_out : 1;  /* a server's time limit has struck */
     bool exposed : 1;    /* others may read from the descriptor: no feed */
-    unsigned fills : 3;  /* how many reads have brought a buffer, up to WEFT__FEED_AFTER */
+    bool aliased : 1;    /* the socket may have other descriptors, in other processes, too */
+    unsigned fills : 2;  /* how many reads have brought a buffer, up to WEFT__FEED_AFTER */
     /* In callback mode; see transport.c. They are here because they fit. */
     bool busy : 1;     /* the transport's operation is under way */
     bool starting : 1; /* made has not been called yet */

@@ -313,7 +313,7 @@ static int spread(struct weft__worker *w, int fd)
     if (to != w && (h = weft__alloc(sizeof *h)) != NULL) {
         *h = (struct handoff){.remote = {.fn = handed}, .to = to, .fd = fd};
         atomic_fetch_add(&to->live, 1);
-        w->loop->sys->driver->forget(w->loop->sys, fd);
+        w->loop->sys->driver->forget(w->loop->sys, fd, false);
         weft__loop_remote(to->loop, &h->remote); /* under the lock: it runs, so its loop is there */
     }
     pthread_mutex_unlock(&s->lock);

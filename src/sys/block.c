@@ -203,8 +203,9 @@ static int get_fd(struct weft__sys *sys)
     return -1;
 }
 
-static void forget(struct weft__sys *sys, int fd)
+static void forget(struct weft__sys *sys, int fd, bool only)
 {
+    (void)only;
     struct block_sys *s = self(sys);
     if (s->listener == fd)
         s->listener = -1;

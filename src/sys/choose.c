@@ -64,7 +64,14 @@ int weft__driver_choose(const struct weft__driver **ret, const char *name)
 void weft__sys_close_fd(struct weft__sys *sys, int fd)
 {
     if (sys != NULL)
-        sys->driver->forget(sys, fd);
+        sys->driver->forget(sys, fd, false);
+    weft__call_close(fd);
+}
+
+void weft__sys_close_only_fd(struct weft__sys *sys, int fd)
+{
+    if (sys != NULL)
+        sys->driver->forget(sys, fd, true);
     weft__call_close(fd);
 }
 

@@ -231,6 +231,7 @@ static void run_multi(struct epoll_sys *s, struct weft__op *op)
             end(s, op);
             return;
         }
+        weft__epoll_accepted(&s->table, op->fd, op->res);
         set_state(op, RUNNING);
         op->more = true;
         s->sys.completions++;
@@ -347,19 +348,6 @@ static bool waits_untried(struct weft__epoll_entry *e, struct weft__op *op)
     return *weft__epoll_first(weft__epoll_list(e, weft__epoll_is_out(op)), false) != NULL;
 }
 
-/* Before the first attempt at an accept; see try.h. */
-static int prepare_listener(struct epoll_sys *s, int fd)
-{
-    struct weft__epoll_entry *e;
-    int r = weft__epoll_get(&s->table, fd, &e);
-    if (r < 0 || e->nonblock)
-        return r;
-    r = weft__call_set_nonblock(fd, true);
-    if (r == 0)
-        e->nonblock = true;
-    return r;
-}
-
 static bool ended_at_once(struct epoll_sys *s, struct weft__op *op)
 {
     weft__try_end(op);
@@ -373,7 +361,7 @@ static bool submit(struct weft__sys *sys, struct weft__op *op)
     weft__try_begin(op);
     int r = 0;
     if (op->kind == WEFT__OP_ACCEPT)
-        r = prepare_listener(s, op->fd);
+        r = weft__epoll_prepare(&s->table, op->fd);
     else if ((op->flags & WEFT__OP_MULTI) && op->kind != WEFT__OP_RECV_POOL)
         r = -EINVAL;
     if (r < 0)
@@ -427,9 +415,9 @@ static void cancel(struct weft__sys *sys, struct weft__op *op)
     }
 }
 
-static void forget(struct weft__sys *sys, int fd)
+static void forget(struct weft__sys *sys, int fd, bool only)
 {
-    weft__epoll_forget(&self(sys)->table, fd);
+    weft__epoll_forget(&self(sys)->table, fd, only);
 }
 
 /* epoll_pwait2(2) until the time, or epoll_wait(2) with milliseconds, rounded up. */

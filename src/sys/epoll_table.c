@@ -68,6 +68,30 @@ static void learn_type(struct weft__epoll_entry *e, int fd)
         e->trust = v == IPPROTO_TCP;
 }
 
+int weft__epoll_prepare(struct weft__epoll_table *t, int listener)
+{
+    struct weft__epoll_entry *e;
+    int r = weft__epoll_get(t, listener, &e);
+    if (r < 0 || e->nonblock)
+        return r;
+    r = weft__call_set_nonblock(listener, true);
+    if (r < 0)
+        return r;
+    learn_type(e, listener);
+    e->nonblock = true;
+    return 0;
+}
+
+void weft__epoll_accepted(struct weft__epoll_table *t, int listener, int fd)
+{
+    const struct weft__epoll_entry *from = weft__epoll_find(t, listener);
+    struct weft__epoll_entry *e;
+    if (from == NULL || !from->trust || weft__epoll_get(t, fd, &e) < 0 || e->registered)
+        return;
+    e->unix_stream = from->unix_stream;
+    e->trust = e->learnt = true;
+}
+
 /* Adds or re-arms; sets e->registered to what was the case before, without stale belief. */
 static int control(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd, bool writes)
 {
@@ -100,7 +124,9 @@ int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *
         e->in_ready = false;
         e->out_ready = true; /* not known: the first one tries */
         e->over = false;
-        learn_type(e, op->fd);
+        if (!fresh || !e->learnt)
+            learn_type(e, op->fd);
+        e->learnt = false;
     }
     e->foreign = for_poll && (fresh || e->foreign);
     e->registered = true;
@@ -120,13 +146,13 @@ void weft__epoll_release(struct weft__epoll_table *t, struct weft__epoll_entry *
     e->gen++;
 }
 
-void weft__epoll_forget(struct weft__epoll_table *t, int fd)
+void weft__epoll_forget(struct weft__epoll_table *t, int fd, bool only)
 {
     struct weft__epoll_entry *e = weft__epoll_find(t, fd);
     if (e == NULL)
         return;
     WEFT__ASSERT(e->in == NULL && e->out == NULL); /* nothing of it is under way */
-    if (e->registered) /* close alone would not do it where the open file has another descriptor */
+    if (e->registered && !only)
         (void)epoll_ctl(t->ep, EPOLL_CTL_DEL, fd, NULL);
     *e = (struct weft__epoll_entry){.gen = e->gen + 1};
 }

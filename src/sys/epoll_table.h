@@ -35,6 +35,7 @@ struct weft__epoll_entry {
     bool trust : 1;       /* TCP or Unix stream without urgent data: a short read has emptied it */
     bool unix_stream : 1; /* for weft__try_how */
     bool nonblock : 1;    /* a listener that has O_NONBLOCK */
+    bool learnt : 1;      /* trust and unix_stream are known before a registration */
 };
 
 struct weft__epoll_table {
@@ -55,6 +56,12 @@ static inline struct weft__epoll_entry *weft__epoll_find(const struct weft__epol
 /* Makes the entry where there is none. 0, -EBADF or -ENOMEM. */
 int weft__epoll_get(struct weft__epoll_table *t, int fd, struct weft__epoll_entry **ret);
 
+/* Before the first attempt at an accept: sets O_NONBLOCK (see try.h), and learns what kind of
+ * sockets come of it. 0, or an error of either. */
+int weft__epoll_prepare(struct weft__epoll_table *t, int listener);
+/* It gave that socket, which is of its kind and so need not be asked. */
+void weft__epoll_accepted(struct weft__epoll_table *t, int listener, int fd);
+
 /*
  * Sees to it that events come for what the operation, which is to be parked, waits for. Both
  * commands of epoll_ctl report what is ready already as an edge, so nothing is lost that came
@@ -67,8 +74,12 @@ int weft__epoll_register(struct weft__epoll_table *t, struct weft__epoll_entry *
 /* After a POLL left the lists: ends the registration if it was for POLL only and this the last. */
 void weft__epoll_release(struct weft__epoll_table *t, struct weft__epoll_entry *e, int fd);
 
-/* Forgets everything about the descriptor but its generation. Nothing may be parked on it. */
-void weft__epoll_forget(struct weft__epoll_table *t, int fd);
+/*
+ * Forgets everything about the descriptor but its generation. Nothing may be parked on it. only: as
+ * of the driver's forget. close(2) ends the registration then; and should somebody hold the file
+ * for a while nevertheless, as a child does between fork and exec, events of it are stale.
+ */
+void weft__epoll_forget(struct weft__epoll_table *t, int fd, bool only);
 
 /* Frees the table, not ep. */
 void weft__epoll_table_fini(struct weft__epoll_table *t);

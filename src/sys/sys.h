@@ -163,7 +163,8 @@ struct weft__driver {
     void (*wake)(struct weft__sys *sys);
     int (*fd)(struct weft__sys *sys); /* polls readable when wait(0) would find something; -1: none
                                        */
-    void (*forget)(struct weft__sys *sys, int fd);
+    /* only: the descriptor is about to be closed, and its file ends with it. */
+    void (*forget)(struct weft__sys *sys, int fd, bool only);
     void (*rbuf_put)(struct weft__sys *sys, struct weft__rbuf *rb);
     bool multi_recv; /* a MULTI RECV_POOL has many results, as a rule */
 };
@@ -231,6 +232,8 @@ static inline void weft__rbuf_put(struct weft__sys *sys, struct weft__rbuf *rb)
 
 /* forget and close(2). sys may be NULL. */
 void weft__sys_close_fd(struct weft__sys *sys, int fd);
+/* The same of a descriptor that is the only one of its file, as far as we know. */
+void weft__sys_close_only_fd(struct weft__sys *sys, int fd);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 int64_t weft__clock_ns(void);

@@ -520,10 +520,9 @@ static int uring_fd(struct weft__sys *sys)
     return s->event_fd;
 }
 
-static void uring_forget(struct weft__sys *sys, int fd)
+static void uring_forget(struct weft__sys *sys, int fd, bool only)
 {
-    (void)sys; /* the kernel knows descriptors only by the operations under way */
-    (void)fd;
+    (void)sys, (void)fd, (void)only; /* the kernel knows them only by the operations under way */
 }
 
 static void uring_rbuf_put(struct weft__sys *sys, struct weft__rbuf *rb)

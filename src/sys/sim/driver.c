@@ -395,10 +395,9 @@ static int sim_fd(struct weft__sys *sys)
     return -1;
 }
 
-static void sim_forget(struct weft__sys *sys, int fd)
+static void sim_forget(struct weft__sys *sys, int fd, bool only)
 {
-    (void)sys;
-    (void)fd;
+    (void)sys, (void)fd, (void)only;
 }
 
 static void sim_rbuf_put(struct weft__sys *sys, struct weft__rbuf *rb)
