@@ -169,7 +169,8 @@ void weft__conn_serve(struct weft__conn *c)
         return;
     if (c->stream != NULL) {
         int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
-        weft_deadline until = weft_after_ms(ms);
+        bool waits = err < 0 || c->stream->out != NULL || c->stream->cls->finish != NULL;
+        weft_deadline until = waits ? weft_after_ms(ms) : WEFT_NOW;
         timed_out = timed_out || c->stream->timed_out;
         if (err < 0 && s->options.failed != NULL)
             address = weft__stream_peer_or_none(c->stream);

@@ -70,8 +70,8 @@ struct weft__rbuf {
 #define WEFT__RBUF_SIZE 16512u
 /* What a MULTI RECV_POOL brings at most, all its results together. */
 #define WEFT__RECV_MULTI_MAX 131072u
-/* Bytes in pool buffers after which epoll's wait takes up no more: they are to be still in the cache
- * when they are used. */
+/* Bytes in pool buffers after which epoll's wait takes up no more: they are to be still in the
+ * cache when they are used. */
 #define WEFT__RECV_WAIT_MAX 131072u
 /* How many connections a MULTI ACCEPT brings in one wait; the others stay in the kernel's queue
  * while what is ready has its turn. */
