@@ -217,14 +217,41 @@ static void agrees_on_protocols(enum weft_model model)
     weft_tls_close(&server);
 }
 
-/* --- What fails ------------------------------------------------------------------------------- */
-
 static void detail_has(const char *part)
 {
     if (strstr(weft_error_detail(), part) == NULL)
         (void)fprintf(stderr, "'%s' is not in '%s'\n", part, weft_error_detail());
     CHECK(strstr(weft_error_detail(), part) != NULL);
 }
+
+/* The lists stand in the endpoints; the server's certificate does not. */
+static void agrees_on_ciphers(enum weft_model model)
+{
+    struct weft_stream *c = NULL;
+    struct weft_tls_info i;
+    struct served s;
+    char at[300];
+    serve(&s, "tls://127.0.0.1:0?ciphers=TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+          model,
+          (struct weft_server_options){.cert = tls_kit_file("server.pem"),
+                                       .key = tls_kit_file("server.key")});
+    (void)snprintf(at, sizeof at, "tls://127.0.0.1:P?ca=%s", tls_kit_file("ca.pem"));
+    CHECK_EQ(dial(&c, at, s.port, NULL), 0);
+    CHECK_EQ(weft_tls_info(c, &i), 0);
+    CHECK(strcmp(i.cipher, "TLS_AES_256_GCM_SHA384") == 0);
+    CHECK_EQ(weft_close(&c, SOON), 0);
+    (void)snprintf(at, sizeof at, "tls://127.0.0.1:P?ca=%s&ciphers=TLS_CHACHA20_POLY1305_SHA256",
+                   tls_kit_file("ca.pem"));
+    CHECK_EQ(dial(&c, at, s.port, NULL), 0);
+    CHECK_EQ(weft_tls_info(c, &i), 0);
+    CHECK(strcmp(i.cipher, "TLS_CHACHA20_POLY1305_SHA256") == 0);
+    CHECK_EQ(weft_close(&c, SOON), 0);
+    CHECK_EQ(dial(&c, "tls://127.0.0.1:P?ciphers=AES128-SHA", s.port, NULL), -EINVAL);
+    detail_has("'AES128-SHA' is not one");
+    end(&s);
+}
+
+/* --- What fails ------------------------------------------------------------------------------- */
 
 static void handshakes_fail(enum weft_model model)
 {
@@ -426,7 +453,7 @@ static void store_is_left_alone(const char *driver)
 }
 
 static void (*const of_models[])(enum weft_model) = {
-    works, unix_works, agrees_on_protocols, handshakes_fail, slow_ones, bounded,
+    works, unix_works, agrees_on_protocols, agrees_on_ciphers, handshakes_fail, slow_ones, bounded,
 };
 
 static int in_tasks(void *arg)

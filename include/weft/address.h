@@ -25,8 +25,9 @@
  *   dialling (tcp, tls)   bind=ENDPOINT  family=4|6  attempt-delay=MS
  *                         keepalive=S  user-timeout=MS  nagle=on|off  fast-open=on|off
  *                         interface=NAME  proxy=URL  send-proxy=1|2
- *   dialling (tls)        server-name=NAME  ca=FILE  cert=FILE  key=FILE  alpn=A,B
- *   serving (tls)         cert=FILE  key=FILE  alpn=A,B; for HTTP alpn is h2,http/1.1 if not said
+ *   dialling (tls)        server-name=NAME  ca=FILE  cert=FILE  key=FILE  alpn=A,B  ciphers=A:B
+ *   serving (tls)         cert=FILE  key=FILE  alpn=A,B  ciphers=A:B; for HTTP alpn is h2,http/1.1
+ *                         if not said
  *   serving (all)         proxy-from=ADDRESSES
  *
  * Thread rule: any thread; nothing waits. On failure out-parameters are untouched and

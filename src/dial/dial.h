@@ -52,11 +52,11 @@ static inline const struct weft_endpoint *weft__plan_hop(const struct weft__plan
     return p->proxy != WEFT__PROXY_NONE ? &p->via : &p->to;
 }
 
-/* A context as the options ca, cert, key and alpn of an endpoint describe it, with that alpn (may
- * be NULL) where they say none; *ret stays NULL when there are none of them. server: it is for
- * nothing else, so nobody is verified. */
+/* A context as the options ca, cert, key, alpn and ciphers of an endpoint describe it, with the
+ * given certificate and alpn (each may be NULL) where they say none; *ret stays NULL when there are
+ * none of them, and no certificate. server: it is for nothing else, so nobody is verified. */
 int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, bool server,
-                       const char *alpn);
+                       const struct weft_tls_certificate *given, const char *alpn);
 
 /* weft_server_open; a context that it makes of a certificate, of the options or of the endpoint,
  * offers that alpn (RFC 7301) unless the endpoint says another. NULL: none. */

@@ -32,12 +32,12 @@ static int text_of(char **ret, const struct weft_endpoint *e, const char *key)
 }
 
 int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, bool server,
-                       const char *alpn)
+                       const struct weft_tls_certificate *given, const char *alpn)
 {
-    enum { CA, CERT, KEY, ALPN, COUNT };
-    static const char *const keys[COUNT] = {"ca", "cert", "key", "alpn"};
+    enum { CA, CERT, KEY, ALPN, CIPHERS, COUNT };
+    static const char *const keys[COUNT] = {"ca", "cert", "key", "alpn", "ciphers"};
     char *texts[COUNT] = {NULL};
-    bool any = false;
+    bool any = given != NULL;
     int err = 0;
     for (int i = 0; i < COUNT && err == 0; i++) {
         err = text_of(&texts[i], e, keys[i]);
@@ -47,11 +47,14 @@ int weft__tls_of_query(struct weft_tls **ret, const struct weft_endpoint *e, boo
         err = weft__fail(-EINVAL, "a key without a certificate: option cert is missing");
     if (err == 0 && any) {
         struct weft_tls_certificate own = {.chain = texts[CERT], .key = texts[KEY]};
+        if (texts[CERT] == NULL && given != NULL)
+            own = *given;
         struct weft_tls_options o = {.ca = texts[CA],
                                      .alpn = texts[ALPN] != NULL ? texts[ALPN] : alpn,
+                                     .ciphers = texts[CIPHERS],
                                      .certificates = &own,
                                      .insecure_no_verify = server,
-                                     .n_certificates = texts[CERT] != NULL};
+                                     .n_certificates = texts[CERT] != NULL || given != NULL};
         err = weft_tls_open(ret, &o);
     }
     for (int i = 0; i < COUNT; i++)
@@ -80,7 +83,7 @@ static int host_name(char **ret, const struct weft_endpoint *e)
 
 static int plan_tls(struct weft__plan *p, const struct weft_dial_options *o)
 {
-    int err = weft__tls_of_query(&p->tls, &p->to, false, NULL);
+    int err = weft__tls_of_query(&p->tls, &p->to, false, NULL, NULL);
     if (err == 0)
         err = text_of(&p->server_name, &p->to, "server-name");
     if (err < 0)

@@ -49,13 +49,9 @@ static int context(struct weft_tls **ret, const struct weft_endpoint *at,
         return weft__fail(-EINVAL, "%s: tls is a context already: no cert and key beside it", text);
     if (at->kind == WEFT_ENDPOINT_TCP && (o->tls != NULL || o->cert != NULL || o->key != NULL))
         return weft__fail(-EINVAL, "%s is not secured, and has options of TLS: write tls://", text);
-    int err = weft__tls_of_query(&tls, at, true, alpn);
-    if (err == 0 && tls == NULL && (o->cert != NULL || o->key != NULL)) {
-        struct weft_tls_certificate own = {.chain = o->cert, .key = o->key};
-        const struct weft_tls_options to = {
-            .certificates = &own, .n_certificates = 1, .alpn = alpn, .insecure_no_verify = true};
-        err = weft_tls_open(&tls, &to);
-    }
+    const struct weft_tls_certificate own = {.chain = o->cert, .key = o->key};
+    bool given = o->cert != NULL || o->key != NULL;
+    int err = weft__tls_of_query(&tls, at, true, given ? &own : NULL, alpn);
     if (err == 0 && tls == NULL && o->tls != NULL)
         tls = weft__tls_ref(o->tls);
     if (err == 0 && tls == NULL && at->kind == WEFT_ENDPOINT_TLS)

@@ -41,6 +41,7 @@ static const struct option {
     {"bind", TCP | TLS | UNIX, DIAL, NULL, 0, 0},
     {"ca", TLS | UNIX, DIAL, NULL, 0, 0},
     {"cert", TLS | UNIX | FD, DIAL | SERVE, NULL, 0, 0},
+    {"ciphers", TLS | UNIX | FD, DIAL | SERVE, NULL, 0, 0},
     {"fast-open", TCP | TLS, DIAL, "off|on", 0, 0},
     {"interface", TCP | TLS, DIAL, NULL, 0, 0},
     {"proxy", TCP | TLS, DIAL, NULL, 0, 0},
