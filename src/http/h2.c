@@ -192,13 +192,20 @@ static size_t most_answers(const struct weft__h2 *h2)
     return 2 * ACKS_MAX + 4 * (size_t)h2->options.streams_max;
 }
 
-/* What has been read goes to nghttp2, which tells its callbacks. */
+/* What has been read goes to nghttp2, which tells its callbacks. Where it gives up at once it sends
+ * no GOAWAY itself (RFC 9113 section 5.4.1). */
 static int give(struct weft__h2 *h2, const uint8_t *data, size_t len)
 {
     ssize_t n = nghttp2_session_mem_recv(h2->ng, data, len);
-    if (n == NGHTTP2_ERR_NOMEM)
+    if (n >= 0)
+        return 0;
+    if (n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_CALLBACK_FAILURE)
         return -ENOMEM;
-    return n < 0 ? weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n)) : 0;
+    uint32_t code =
+        n == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
+    if (nghttp2_session_terminate_session(h2->ng, code) != 0)
+        return -ENOMEM;
+    return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror((int)n));
 }
 
 /* The same of a client's; but each frame of data is looked at before nghttp2 has it. */
