@@ -61,6 +61,10 @@ int weft__http_linger(const struct weft__http_site *site, struct weft_stream *s,
             sending = false;
             until = weft_after_ms(most_ms);
         }
+        if (!sending && most_ms > LINGER_MS && weft_stream_draining(s)) {
+            most_ms = LINGER_MS;
+            until = weft_earlier(until, weft_after_ms(most_ms));
+        }
     }
     return err == -ECANCELED ? err : 0;
 }
