@@ -4,9 +4,8 @@
  * it comes, for half a minute; and no longer than two seconds when it drains. In simulation, so
  * that the clock is exact.
  */
-#include <weft/sim.h>
-
 #include "http_kit.h"
+#include "sim_host_kit.h"
 
 #define SOON weft_after_s(60)
 #define S INT64_C(1000000000)
@@ -81,12 +80,10 @@ static int client_host(void *arg)
 static int64_t play(int64_t pause_ms, int64_t drain_ms)
 {
     struct place p = {.pause_ms = pause_ms, .drain_ms = drain_ms};
-    struct weft_sim *sim = NULL;
-    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    struct weft_sim *sim = sim_open(1, false);
     CHECK_EQ(weft_sim_host(sim, "server", server_host, &p), 0);
     CHECK_EQ(weft_sim_host(sim, "client", client_host, &p), 0);
-    CHECK_EQ(weft_sim_run(sim, weft_s(3600)), 0);
-    CHECK_EQ(weft_sim_close(&sim), 0);
+    sim_end(sim);
     return p.lasted_ns;
 }
 

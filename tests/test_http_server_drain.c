@@ -3,9 +3,8 @@
  * Clients with a kept connection of HTTP/1 whose server begins to drain: who asks again soon is
  * answered, and who does not is hung up on. In simulation, so that the clock is exact.
  */
-#include <weft/sim.h>
-
 #include "http_kit.h"
+#include "sim_host_kit.h"
 
 #define SOON weft_after_s(60)
 
@@ -79,12 +78,10 @@ static int client_host(void *arg)
 static void play(const char *path, int64_t park_ms)
 {
     struct place p = {.path = path, .park_ms = park_ms};
-    struct weft_sim *sim = NULL;
-    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    struct weft_sim *sim = sim_open(1, false);
     CHECK_EQ(weft_sim_host(sim, "server", server_host, &p), 0);
     CHECK_EQ(weft_sim_host(sim, "client", client_host, &p), 0);
-    CHECK_EQ(weft_sim_run(sim, weft_s(3600)), 0);
-    CHECK_EQ(weft_sim_close(&sim), 0);
+    sim_end(sim);
 }
 
 static void answered_at_once(const char *driver)
