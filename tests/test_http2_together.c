@@ -185,14 +185,25 @@ static int passes(struct weft_http_request *q, struct weft_http_response *r, voi
     return weft_http_next(q, r);
 }
 
-static void direct_open_with(struct direct *t, const char *dir)
+/* Anew, with all streams. */
+static void direct_connect(struct direct *t)
 {
-    static const struct weft_http_route_options at_once = {.at_once = true};
     static const char begin[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
                                 "\0\0\x04\x08\0\0\0\0\0\0\x10\0\0";
     char at[WEFT_ENDPOINT_MAX];
-    *t = (struct direct){.g = kit_group(), .len = sizeof begin - 1, .next = 1};
+    weft_abort(&t->s);
+    CHECK(weft_http_server_endpoint(t->server, at, sizeof at) > 0);
+    CHECK_EQ(weft_dial(&t->s, at, NULL, SOON), 0);
     memcpy(t->bytes, begin, sizeof begin);
+    t->len = sizeof begin - 1;
+    t->next = 1;
+    t->seen = (struct seen){.data = 0};
+}
+
+static void direct_open_with(struct direct *t, const char *dir)
+{
+    static const struct weft_http_route_options at_once = {.at_once = true};
+    *t = (struct direct){.g = kit_group()};
     CHECK_EQ(weft_http_app_open(&t->app), 0);
     CHECK_EQ(weft_http_route_with(t->app, "GET /small", &at_once, small, NULL), 0);
     CHECK_EQ(weft_http_route_with(t->app, "GET /waits", &at_once, waits, NULL), 0);
@@ -205,11 +216,10 @@ static void direct_open_with(struct direct *t, const char *dir)
     if (dir != NULL) /* for so long that no slow machine looks again */
         CHECK_EQ(weft_http_static(t->app, "/kept",
                                   &(struct weft_http_static_options){
-                                      .dir = dir, .keep_open = 10, .keep_ms = 3600000}),
+                                      .dir = dir, .keep_open = 200, .keep_ms = 3600000}),
                  0);
     CHECK_EQ(weft_http_server_open(&t->server, t->g, "tcp://127.0.0.1:0", t->app, NULL), 0);
-    CHECK(weft_http_server_endpoint(t->server, at, sizeof at) > 0);
-    CHECK_EQ(weft_dial(&t->s, at, NULL, SOON), 0);
+    direct_connect(t);
 }
 
 static void direct_open(struct direct *t)
@@ -362,11 +372,78 @@ static int directly_kept(void *arg)
     return 0;
 }
 
+/* Asks for files n to n + count - 1 in one piece; each has its number in it, or that and `more`. */
+static void get_together(struct direct *t, int n, int count, const char *more)
+{
+    char path[64], is[16];
+    uint8_t id[16];
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(path, sizeof path, "/kept/%d", n + i);
+        id[i] = ask(t, path);
+    }
+    send_asked(t);
+    for (int i = 0; i < count; i++) {
+        await_end(t, id[i]);
+        (void)snprintf(is, sizeof is, "%d%s", n + i, more);
+        if (strcmp(t->seen.body[id[i]], is) != 0)
+            (void)fprintf(stderr, "file %d: '%s', not '%s'\n", n + i, t->seen.body[id[i]], is);
+        CHECK(strcmp(t->seen.body[id[i]], is) == 0);
+    }
+}
+
+/* Files whose bytes are at hand for all who ask at the same time: more than there is room for, and
+ * also when they change. */
+static int kept_together(void *arg)
+{
+    enum { FILES = 150, AT_ONCE = 15 };
+    char dir[] = "/tmp/weft-test-XXXXXX", path[64], text[16];
+    struct direct t;
+    (void)arg;
+    CHECK(mkdtemp(dir) != NULL);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < FILES; i++) {
+            (void)snprintf(path, sizeof path, "%s/%d", dir, i);
+            (void)snprintf(text, sizeof text, "%d%s", i, round < 2 ? "" : round == 2 ? "x" : "yy");
+            if (round != 1)
+                put_file(path, text);
+        }
+        if (round == 0)
+            direct_open_with(&t, dir);
+        for (int n = 0; n < FILES; n += AT_ONCE) {
+            direct_connect(&t);
+            get_together(&t, n, AT_ONCE, round < 2 ? "" : round == 2 ? "x" : "yy");
+        }
+    }
+    /* One file for all of them, which changes in between. */
+    for (int round = 0; round < 10; round++) {
+        (void)snprintf(path, sizeof path, "%s/7", dir);
+        (void)snprintf(text, sizeof text, "%05d", round);
+        put_file(path, text);
+        direct_connect(&t);
+        uint8_t id[AT_ONCE];
+        for (int i = 0; i < AT_ONCE; i++)
+            id[i] = ask(&t, "/kept/7");
+        send_asked(&t);
+        for (int i = 0; i < AT_ONCE; i++) {
+            await_end(&t, id[i]);
+            CHECK(strcmp(t.seen.body[id[i]], text) == 0);
+        }
+    }
+    direct_close(&t);
+    for (int i = 0; i < FILES; i++) {
+        (void)snprintf(path, sizeof path, "%s/%d", dir, i);
+        CHECK_EQ(unlink(path), 0);
+    }
+    CHECK_EQ(rmdir(dir), 0);
+    return 0;
+}
+
 static const struct kit_case cases[] = {IN_TASK(together), IN_TASK(directly),
-                                        IN_TASK(directly_held), IN_TASK(directly_kept)};
+                                        IN_TASK(directly_held), IN_TASK(directly_kept),
+                                        IN_TASK(kept_together)};
 
 int main(void)
 {
     size_t n = WEFT__ARRAY_LEN(cases);
-    return kit_main(cases, http_kit_lacks_openat2() ? n - 1 : n); /* the last one serves files */
+    return kit_main(cases, http_kit_lacks_openat2() ? n - 2 : n); /* the last ones serve files */
 }

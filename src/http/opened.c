@@ -3,13 +3,16 @@
  * Files that are kept open for the next request (nginx's open_file_cache).
  *
  * Floor 5. One cache for each directory that is served and each worker, who alone uses it, so
- * nothing is locked. An entry is asked by fstat(2) each time: a file that was written to, deleted,
- * or replaced by a rename, which is then a file without a name, is noticed at once. What only its
- * path would tell, a directory renamed above it, a symbolic link that leads elsewhere, rights taken
- * away, is noticed when the entry is too old, and opened anew.
+ * nothing is locked. An entry is asked by fstat(2) once in a turn of the loop: a file that was
+ * written to, deleted, or replaced by a rename, which is then a file without a name, is noticed by
+ * all whose requests come after that. What only its path would tell, a directory renamed above it,
+ * a symbolic link that leads elsewhere, rights taken away, is noticed when the entry is too old,
+ * and opened anew. Likewise the bytes of a small file are read once for all who ask in one turn.
  *
  * Invariants: at most `max` entries are in the table; one that leaves it while somebody sends from
- * it is closed by the last of them; only regular files are kept, and no failures.
+ * it is closed by the last of them; only regular files are kept, and no failures. Bytes that
+ * somebody may be sending are not written to: a slot is filled for an entry that one exchange has,
+ * and goes to another entry when no exchange has its own.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,6 +24,8 @@
 #include "http/static.h"
 #include "net/stream.h"
 
+#define SLOTS 64 /* small files whose bytes are at hand */
+
 struct weft__http_kept {
     struct weft__node node; /* in `recent` */
     struct weft__http_kept *chain;
@@ -30,6 +35,9 @@ struct weft__http_kept {
     int fd;
     struct stat st;
     int64_t until_ns;
+    int64_t asked_ns; /* the turn in which it was last seen to be the same; 0: none */
+    int64_t read_ns;  /* the turn whose bytes the slot has */
+    int slot;         /* -1: none */
     struct weft__http_told told;
     size_t hash;
     char path[];
@@ -40,6 +48,11 @@ struct weft__http_kept_files {
     const struct weft__http_keep *owner;
     struct weft__list recent; /* the one used last in front */
     size_t count, mask;
+    unsigned next_slot;
+    struct {
+        struct weft__http_kept *of; /* NULL: nobody's */
+        char *bytes;                /* WEFT__HTTP_FILE_SMALL; NULL: not needed yet */
+    } slots[SLOTS];
     struct weft__http_kept *buckets[];
 };
 
@@ -55,6 +68,8 @@ static void release(struct weft__http_kept *k)
 {
     if (k->kept || k->refs > 0)
         return;
+    if (k->slot >= 0)
+        k->files->slots[k->slot].of = NULL;
     close(k->fd);
     weft__free(k);
 }
@@ -85,6 +100,8 @@ void weft__http_kept_close(struct weft__http_site *site)
         site->kept_files = files->next;
         while (files->count > 0)
             drop(oldest(files));
+        for (int i = 0; i < SLOTS; i++)
+            weft__free(files->slots[i].bytes);
         weft__free(files);
     }
 }
@@ -131,10 +148,12 @@ static struct weft__http_kept *find(struct weft__http_kept_files *files, const c
         k = k->chain;
     if (k == NULL)
         return NULL;
-    if (now >= k->until_ns || fstat(k->fd, &st) < 0 || st.st_nlink == 0 || !same(&st, &k->st)) {
+    if (now >= k->until_ns ||
+        (k->asked_ns != now && (fstat(k->fd, &st) < 0 || st.st_nlink == 0 || !same(&st, &k->st)))) {
         drop(k);
         return NULL;
     }
+    k->asked_ns = now;
     weft__list_remove(&k->node);
     weft__list_push_front(&files->recent, &k->node);
     return k;
@@ -156,6 +175,7 @@ static struct weft__http_kept *keep_it(struct weft__http_kept_files *files, cons
     k->fd = o->fd;
     k->st = o->st;
     k->until_ns = now + files->owner->for_ns;
+    k->slot = -1;
     k->kept = true;
     k->chain = files->buckets[hash & files->mask];
     files->buckets[hash & files->mask] = k;
@@ -179,6 +199,46 @@ bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__ht
     if (k != NULL)
         take(k, ret);
     return k != NULL;
+}
+
+/* Room for its bytes; NULL: no memory, or somebody is sending what is there. */
+static char *slot_for(struct weft__http_kept *k)
+{
+    struct weft__http_kept_files *files = k->files;
+    if (k->slot >= 0)
+        return files->slots[k->slot].bytes;
+    unsigned i = files->next_slot++ % SLOTS;
+    struct weft__http_kept *before = files->slots[i].of;
+    if (before != NULL && before->refs > 0)
+        return NULL;
+    if (files->slots[i].bytes == NULL)
+        files->slots[i].bytes = weft__alloc(WEFT__HTTP_FILE_SMALL);
+    if (files->slots[i].bytes == NULL)
+        return NULL;
+    if (before != NULL)
+        before->slot = -1;
+    files->slots[i].of = k;
+    k->slot = (int)i;
+    return files->slots[i].bytes;
+}
+
+const char *weft__http_opened_bytes(const struct weft__http_exchange *x,
+                                    const struct weft__http_opened *o)
+{
+    struct weft__http_kept *k = o->kept;
+    int64_t now = weft__stream_now_ns(x->stream);
+    size_t size = (size_t)o->st.st_size;
+    WEFT__ASSERT(size > 0 && size <= WEFT__HTTP_FILE_SMALL);
+    if (k->slot >= 0 && k->read_ns == now)
+        return k->files->slots[k->slot].bytes;
+    char *bytes = k->refs == 1 ? slot_for(k) : NULL;
+    if (bytes == NULL)
+        return NULL;
+    k->read_ns = 0;
+    if (weft__http_read_now(k->fd, bytes, size, 0) != (ssize_t)size)
+        return NULL;
+    k->read_ns = now;
+    return bytes;
 }
 
 int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http_keep *keep,

@@ -154,7 +154,7 @@ struct ahead {
     struct weft__http_ahead base;
     struct weft__http_opened o;
     const char *path;
-    char data[];
+    const char *data;
 };
 
 static struct ahead *ahead_of(struct weft__http_ahead *a)
@@ -165,6 +165,19 @@ static struct ahead *ahead_of(struct weft__http_ahead *a)
 static void put_ahead(struct weft__http_ahead *a)
 {
     weft__http_opened_put(&ahead_of(a)->o);
+}
+
+/* All bytes of a kept file that is small, if they are in memory. */
+static const char *bytes_of(struct weft__http_exchange *x, const struct weft__http_opened *o)
+{
+    size_t size = (size_t)o->st.st_size;
+    if (size == 0 || size > WEFT__HTTP_FILE_SMALL)
+        return NULL;
+    const char *shared = weft__http_opened_bytes(x, o);
+    if (shared != NULL)
+        return shared;
+    char *own = weft__arena_alloc(&x->arena, size);
+    return own != NULL && weft__http_read_now(o->fd, own, size, 0) == (ssize_t)size ? own : NULL;
 }
 
 /* A plain request for a small file that is kept open, with all its bytes in memory. */
@@ -182,16 +195,14 @@ static bool serve_ready(struct weft__http_exchange *x, void *arg)
         !weft__http_opened_kept(x, &s->keep, path, &o))
         return false;
     struct ahead *a = NULL;
-    size_t size = (size_t)o.st.st_size;
-    if (size > 0 && size <= WEFT__HTTP_FILE_SMALL)
-        a = weft__arena_alloc(&x->arena, sizeof *a + size);
-    if (a == NULL || weft__http_read_now(o.fd, a->data, size, 0) != (ssize_t)size) {
+    const char *data = bytes_of(x, &o);
+    if (data != NULL)
+        a = weft__arena_alloc(&x->arena, sizeof *a);
+    if (a == NULL) {
         weft__http_opened_put(&o);
         return false;
     }
-    a->base.put = put_ahead;
-    a->o = o;
-    a->path = path;
+    *a = (struct ahead){.base.put = put_ahead, .o = o, .path = path, .data = data};
     x->ahead = &a->base;
     return true;
 }

@@ -74,6 +74,11 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
 /* Takes what is kept, if it is. Does not wait. */
 bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                             const char *path, struct weft__http_opened *ret);
+/* All bytes of a small one that is kept, if they are in memory: those that were read in this turn
+ * of the loop, or read now. Valid until it is put back. NULL: to be read otherwise. Does not wait.
+ */
+const char *weft__http_opened_bytes(const struct weft__http_exchange *x,
+                                    const struct weft__http_opened *o);
 void weft__http_opened_put(struct weft__http_opened *o);
 
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f);
