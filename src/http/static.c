@@ -212,7 +212,7 @@ static int serve_static(struct weft_http_request *q, struct weft_http_response *
     const struct weft__http_static *s = arg;
     struct weft__http_exchange *x = weft__http_of_q(q);
     struct weft__http_opened o;
-    if (x->ahead != NULL) {
+    if (x->ahead != NULL || serve_ready(x, arg)) {
         const struct ahead *a = ahead_of(x->ahead);
         return send_regular(x, s, &a->o, a->data, a->path);
     }
