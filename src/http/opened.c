@@ -100,8 +100,10 @@ void weft__http_kept_close(struct weft__http_site *site)
         site->kept_files = files->next;
         while (files->count > 0)
             drop(oldest(files));
-        for (int i = 0; i < SLOTS; i++)
+        for (int i = 0; i < SLOTS; i++) {
+            WEFT__ASSERT(files->slots[i].of == NULL); /* exchanges end before their site does */
             weft__free(files->slots[i].bytes);
+        }
         weft__free(files);
     }
 }
