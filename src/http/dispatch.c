@@ -238,6 +238,8 @@ int weft__http_dispatch(struct weft__http_exchange *x)
     struct weft_http_request *q = &x->q;
     struct weft_http_response *r = &x->r;
     int result = weft_http_next(q, r);
+    if (q->head.method != WEFT__HTTP_GET && q->head.method != WEFT__HTTP_HEAD && !x->site->shared)
+        x->site->unsafe++;
     if (WEFT__LIKELY(result == 0 && r->begun))
         return finish(x);
     if (r->ended && r->error == 0)

@@ -3,11 +3,11 @@
  * Files that are kept open for the next request (nginx's open_file_cache).
  *
  * Floor 5. One cache for each directory that is served and each worker, who alone uses it, so
- * nothing is locked. An entry is asked by fstat(2) once in a turn of the loop: a file that was
- * written to, deleted, or replaced by a rename, which is then a file without a name, is noticed by
- * all whose requests come after that. What only its path would tell, a directory renamed above it,
- * a symbolic link that leads elsewhere, rights taken away, is noticed when the entry is too old,
- * and opened anew. Likewise the bytes of a small file are read once for all who ask in one turn.
+ * nothing is locked. An entry is asked by fstat(2) once for all requests that had come by then: a
+ * file that was written to, deleted, or replaced by a rename, which is then a file without a name,
+ * is noticed at once. What only its path would tell, a directory renamed above it, a symbolic link
+ * that leads elsewhere, rights taken away, is noticed when the entry is too old, and opened anew.
+ * Likewise the bytes of a small file are read once for all of them.
  *
  * Invariants: at most `max` entries are in the table; one that leaves it while somebody sends from
  * it is closed by the last of them; only regular files are kept, and no failures. Bytes that
@@ -35,9 +35,9 @@ struct weft__http_kept {
     int fd;
     struct stat st;
     int64_t until_ns;
-    int64_t asked_ns; /* the turn in which it was last seen to be the same; 0: none */
-    int64_t read_ns;  /* the turn whose bytes the slot has */
-    int slot;         /* -1: none */
+    uint64_t asked; /* the moment in which it was last seen to be the same; 0: none */
+    uint64_t read;  /* that of the bytes which the slot has */
+    int slot;       /* -1: none */
     struct weft__http_told told;
     size_t hash;
     char path[];
@@ -140,9 +140,19 @@ static bool same(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/*
+ * As long as no operation of the loop ends, nothing new is read and, where it would matter, nothing
+ * is sent: who asks in the same moment had asked when it began, and no answer could have led to it.
+ * Behind a request of the same piece that may have changed a file it is another moment, too.
+ */
+static uint64_t moment_of(const struct weft__http_exchange *x)
+{
+    return x->stream->loop->sys->completions + x->site->unsafe + 1;
+}
+
 /* The entry of that path, if it is still what the path means; else it is dropped. */
 static struct weft__http_kept *find(struct weft__http_kept_files *files, const char *path,
-                                    size_t hash, int64_t now)
+                                    size_t hash, int64_t now, uint64_t moment)
 {
     struct weft__http_kept *k = files->buckets[hash & files->mask];
     struct stat st;
@@ -151,11 +161,11 @@ static struct weft__http_kept *find(struct weft__http_kept_files *files, const c
     if (k == NULL)
         return NULL;
     if (now >= k->until_ns ||
-        (k->asked_ns != now && (fstat(k->fd, &st) < 0 || st.st_nlink == 0 || !same(&st, &k->st)))) {
+        (k->asked != moment && (fstat(k->fd, &st) < 0 || st.st_nlink == 0 || !same(&st, &k->st)))) {
         drop(k);
         return NULL;
     }
-    k->asked_ns = now;
+    k->asked = moment;
     weft__list_remove(&k->node);
     weft__list_push_front(&files->recent, &k->node);
     return k;
@@ -196,8 +206,9 @@ bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__ht
                             const char *path, struct weft__http_opened *ret)
 {
     struct weft__http_kept_files *files = files_of(x->site, keep);
-    struct weft__http_kept *k =
-        files != NULL ? find(files, path, hash_of(path), weft__stream_now_ns(x->stream)) : NULL;
+    struct weft__http_kept *k = files != NULL ? find(files, path, hash_of(path),
+                                                     weft__stream_now_ns(x->stream), moment_of(x))
+                                              : NULL;
     if (k != NULL)
         take(k, ret);
     return k != NULL;
@@ -228,18 +239,18 @@ const char *weft__http_opened_bytes(const struct weft__http_exchange *x,
                                     const struct weft__http_opened *o)
 {
     struct weft__http_kept *k = o->kept;
-    int64_t now = weft__stream_now_ns(x->stream);
+    uint64_t moment = moment_of(x);
     size_t size = (size_t)o->st.st_size;
     WEFT__ASSERT(size > 0 && size <= WEFT__HTTP_FILE_SMALL);
-    if (k->slot >= 0 && k->read_ns == now)
+    if (k->slot >= 0 && k->read == moment)
         return k->files->slots[k->slot].bytes;
     char *bytes = k->refs == 1 ? slot_for(k) : NULL;
     if (bytes == NULL)
         return NULL;
-    k->read_ns = 0;
+    k->read = 0;
     if (weft__http_read_now(k->fd, bytes, size, 0) != (ssize_t)size)
         return NULL;
-    k->read_ns = now;
+    k->read = moment;
     return bytes;
 }
 
@@ -249,7 +260,7 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
     struct weft__http_kept_files *files = files_of(x->site, keep);
     int64_t now = weft__stream_now_ns(x->stream);
     size_t hash = files != NULL ? hash_of(path) : 0;
-    struct weft__http_kept *k = files != NULL ? find(files, path, hash, now) : NULL;
+    struct weft__http_kept *k = files != NULL ? find(files, path, hash, now, moment_of(x)) : NULL;
     struct weft__http_opened o = {0};
     if (k == NULL) {
         o.fd = weft__http_open(x, dirfd, path, true);
@@ -260,7 +271,8 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
             return -ENOENT;
         }
         /* Opening may have waited, and another task may have kept it meanwhile. */
-        if (files != NULL && S_ISREG(o.st.st_mode) && find(files, path, hash, now) == NULL)
+        if (files != NULL && S_ISREG(o.st.st_mode) &&
+            find(files, path, hash, now, moment_of(x)) == NULL)
             k = keep_it(files, path, hash, &o, now);
     }
     if (k != NULL)

@@ -72,6 +72,7 @@ struct weft__http_site {
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
     struct weft__parking parking;
     struct weft__http_kept_files *kept_files; /* opened.c */
+    uint64_t unsafe;                          /* requests that may have changed something */
     struct weft__h2_pool *h2_pool;            /* h2_pool.h; NULL: none yet */
     /* WEFT__HTTP_OK and "Server: ...\r\nDate: ...\r\n", made once a second. */
     int64_t stamp_s;

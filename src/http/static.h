@@ -74,8 +74,9 @@ int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http
 /* Takes what is kept, if it is. Does not wait. */
 bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                             const char *path, struct weft__http_opened *ret);
-/* All bytes of a small one that is kept, if they are in memory: those that were read in this turn
- * of the loop, or read now. Valid until it is put back. NULL: to be read otherwise. Does not wait.
+/* All bytes of a small one that is kept, if they are in memory: those that were read for
+ * a request of the same moment, or read now. Valid until it is put back. NULL: to be read
+ * otherwise. Does not wait.
  */
 const char *weft__http_opened_bytes(const struct weft__http_exchange *x,
                                     const struct weft__http_opened *o);
