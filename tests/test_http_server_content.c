@@ -204,6 +204,13 @@ static void check_file(struct http_kit *k, const char *name, int status, const c
     CHECK(http_kit_has(buf, has));
 }
 
+static int change(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    write_file("a.txt", "changed", 7);
+    return weft_http_text(r, 200, "done");
+}
+
 /* A file that is kept open is never shown for another one. */
 static int changed_files(void *arg)
 {
@@ -219,6 +226,7 @@ static int changed_files(void *arg)
                               &(struct weft_http_static_options){
                                   .dir = dir, .keep_open = 10, .keep_ms = 3600000}),
              0);
+    http_kit_route(app, "PUT /change", change);
     http_kit_open(&k, app, NULL);
     (void)snprintf(from, sizeof from, "%s/new", dir);
     (void)snprintf(to, sizeof to, "%s/a.txt", dir);
@@ -234,6 +242,14 @@ static int changed_files(void *arg)
     check_file(&k, "a.txt", 404, "no such file");
     write_file("a.txt", "again", 5);
     check_file(&k, "a.txt", 200, "\r\n\r\nagain");
+    /* Also by a request of the same piece, between two that ask for it. */
+    static const char piece[] = "GET /f/a.txt HTTP/1.1\r\nHost: a\r\n\r\n"
+                                "PUT /change HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    char all[200 + sizeof piece], answers[4096] = "";
+    (void)snprintf(all, sizeof all, "%s%s", piece, HTTP_KIT_GET("/f/a.txt"));
+    http_kit_ask(&k, all, answers, sizeof answers);
+    CHECK(strstr(answers, "\r\n\r\nagain") != NULL);
+    CHECK(strstr(answers, "\r\n\r\nchanged") != NULL);
     http_kit_close(&k);
     remove_files();
     return 0;
