@@ -16,6 +16,12 @@
 #define WEFT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define WEFT__UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/*
+ * A function that is not inlined, so that its frame is gone when it returns. Whoever waits for long
+ * stands on small frames then: less of a stack to hold, and to fetch when it goes on.
+ */
+#define WEFT__APART __attribute__((noinline))
+
 /* What memory is fetched by. A guess is enough: nothing but speed depends on it. */
 #define WEFT__CACHE_LINE 64
 

@@ -57,13 +57,8 @@ static void got(struct weft_stream *s, struct weft__io *io, ssize_t n, size_t ca
     }
 }
 
-/*
- * Calls that have a receive of their own are not inlined: where there is a feed, a task waits in
- * frames without that operation, which is less memory to fetch when it goes on.
- */
-#define APART __attribute__((noinline))
-
-APART static ssize_t receive(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
+/* Calls that have a receive of their own: where there is a feed, a task waits in frames without. */
+WEFT__APART static ssize_t receive(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
 {
     struct weft__io io;
     io.op =
@@ -111,7 +106,7 @@ static ssize_t await_bytes(struct weft_stream *s, weft_deadline d)
     return n;
 }
 
-APART static ssize_t fill(struct weft_stream *s, weft_deadline d)
+WEFT__APART static ssize_t fill(struct weft_stream *s, weft_deadline d)
 {
     if (s->loop != NULL && s->socket)
         return fill_pool(s, d);

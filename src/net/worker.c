@@ -121,11 +121,9 @@ static int shake_hands(struct weft__conn *c, weft_deadline d)
 #define REFUSED 1 /* by max_per_peer, once the proxy has told whose connection it is */
 
 /* What comes before the handler, on the connection's own time. */
-static int prologue(struct weft__conn *c)
+WEFT__APART static int prologue(struct weft__conn *c)
 {
     struct weft_server *s = c->worker->server;
-    if (WEFT__LIKELY(s->tls == NULL && s->proxies == NULL))
-        return 0;
     weft_deadline d = weft_after_ms(s->options.handshake_ms);
     int err = s->proxies != NULL ? weft__proxies_meet(s->proxies, c, d) : 0;
     if (err == 0 && c->told.len > 0 && !weft__server_admit_told(s, &c->told, &c->peer)) {
@@ -157,16 +155,12 @@ static int converse(struct weft__conn *c)
     return s->protocol ? weft__pull_run(c, &s->factory) : s->handler(c->stream, s->arg);
 }
 
-void weft__conn_serve(struct weft__conn *c)
+/* What comes behind it. begun: the handler was called, and came to err. */
+WEFT__APART static void epilogue(struct weft__conn *c, bool begun, int err)
 {
     struct weft_server *s = c->worker->server;
     struct weft_address address = {0};
-    int err = c->split.stream == NULL ? prologue(c) : 0;
-    bool begun = err == 0, timed_out = !begun && err == -ETIMEDOUT;
-    if (begun)
-        err = converse(c);
-    if (c->parked)
-        return;
+    bool timed_out = !begun && err == -ETIMEDOUT;
     if (c->stream != NULL) {
         int64_t ms = s->options.write_ms > 0 ? s->options.write_ms : CLOSE_MS;
         bool waits = err < 0 || c->stream->out != NULL || c->stream->cls->finish != NULL;
@@ -189,6 +183,18 @@ void weft__conn_serve(struct weft__conn *c)
         }
     }
     weft__worker_ended(c->worker, c->peer, err, timed_out, &address);
+}
+
+void weft__conn_serve(struct weft__conn *c)
+{
+    struct weft_server *s = c->worker->server;
+    bool due = c->split.stream == NULL && (s->tls != NULL || s->proxies != NULL);
+    int err = WEFT__UNLIKELY(due) ? prologue(c) : 0;
+    bool begun = err == 0;
+    if (begun)
+        err = converse(c);
+    if (!c->parked)
+        epilogue(c, begun, err);
 }
 
 void weft__worker_resume(struct weft__worker *w)

@@ -164,13 +164,13 @@ size_t weft__ws_answer(const struct weft__ws_agreed *a, char out[WEFT__WS_ANSWER
                        char body[WEFT__WS_BODY_MAX])
 {
     struct weft__writer w = weft__writer_of(out, WEFT__WS_ANSWER_MAX);
-    char fields[WEFT__WS_FIELDS_MAX];
     weft__writer_text(&w, "HTTP/1.1 ");
     weft__writer_decimal(&w, (uint64_t)a->status);
     weft__writer_text(&w, " ");
     weft__writer_text(&w, weft__http_reason(a->status));
     weft__writer_text(&w, "\r\n");
-    weft__writer_bytes(&w, fields, weft__ws_agreed_fields(a, fields));
+    WEFT__ASSERT(w.cap - w.pos >= WEFT__WS_FIELDS_MAX);
+    w.pos += weft__ws_agreed_fields(a, out + w.pos);
     body[0] = '\0';
     if (a->status != 101) {
         (void)snprintf(body, WEFT__WS_BODY_MAX, "%s\n", a->why);

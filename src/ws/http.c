@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "http/exchange.h"
 #include "ws/ws.h"
@@ -44,41 +45,56 @@ static int set_fields(struct weft_http_request *q, struct weft_http_response *r,
     return err;
 }
 
-int weft_http_websocket(struct weft_http_request *q, struct weft_http_response *r,
-                        struct weft_ws **ret, const struct weft_ws_options *o)
-{
-    char joined[WEFT__WS_JOINED_MAX], fields[WEFT__WS_FIELDS_MAX];
+/* What a handshake needs beside the request; not on the stack that a task waits on after it. */
+struct scratch {
     struct weft__ws_request rq;
     struct weft__ws_agreed agreed;
+    char joined[WEFT__WS_JOINED_MAX], fields[WEFT__WS_FIELDS_MAX];
+};
+
+static int shake_hands(struct weft_http_request *q, struct weft_http_response *r,
+                       struct weft_ws **ret, const struct weft_ws_options *o, struct scratch *x)
+{
     struct weft_stream *s = NULL;
-    int err = weft__ws_options_check(o);
-    if (err < 0)
-        return err;
-    if (!weft__ws_request_of(&rq, &q->head, q->base, joined))
+    if (!weft__ws_request_of(&x->rq, &q->head, q->base, x->joined))
         return 400;
     if (weft__http_of_q(q)->version >= 20) {
         if (!weft_http_wants_upgrade(q, "websocket"))
             return 400; /* a GET; over HTTP/2 it is asked for otherwise (RFC 8441) */
-        rq.http2 = true;
+        x->rq.http2 = true;
     }
-    if (!rq.http2 && q->head.body != WEFT__HTTP1_NO_BODY)
+    if (!x->rq.http2 && q->head.body != WEFT__HTTP1_NO_BODY)
         return 400; /* what follows the head is the other protocol's */
-    bool ok = weft__ws_agree(&agreed, &rq, o);
-    err =
-        set_fields(q, r, true, ok, weft__slice_of(fields, weft__ws_agreed_fields(&agreed, fields)));
+    bool ok = weft__ws_agree(&x->agreed, &x->rq, o);
+    size_t len = weft__ws_agreed_fields(&x->agreed, x->fields);
+    int err = set_fields(q, r, true, ok, weft__slice_of(x->fields, len));
     if (err == 0 && ok && o != NULL && o->fields != NULL)
         err = set_fields(q, r, false, ok, weft__slice_text(o->fields));
     if (err < 0)
         return err;
     if (!ok) {
-        weft__error_detail("%s", agreed.why);
-        return agreed.status;
+        weft__error_detail("%s", x->agreed.why);
+        return x->agreed.status;
     }
     err = weft_http_upgrade(q, r, "websocket", &s);
     if (err < 0)
         return err;
-    err = weft__ws_open(ret, &s, &agreed, o);
+    err = weft__ws_open(ret, &s, &x->agreed, o);
     if (err < 0)
         weft_abort(&s);
+    return err;
+}
+
+int weft_http_websocket(struct weft_http_request *q, struct weft_http_response *r,
+                        struct weft_ws **ret, const struct weft_ws_options *o)
+{
+    int err = weft__ws_options_check(o);
+    if (err < 0)
+        return err;
+    struct scratch *x = weft__alloc(sizeof *x);
+    if (x == NULL)
+        return -ENOMEM;
+    err = shake_hands(q, r, ret, o, x);
+    weft__free(x);
     return err;
 }
