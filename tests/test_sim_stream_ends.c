@@ -152,6 +152,50 @@ static void writes_after_the_end_meet_a_reset(void **state)
     assert_int_equal(d.accepted_ns, 2 * LATENCY);
 }
 
+static int reads_after_a_reset(struct duo *d, struct weft_stream **s)
+{
+    char byte;
+    CHECK_EQ(weft_sleep_ms(1000), 0);
+    CHECK_EQ(weft_write(*s, "x", 1, WEFT_NEVER), 0);
+    CHECK_EQ(weft_flush(*s, WEFT_NEVER), 0);
+    CHECK_EQ(weft_sleep_ms(1000), 0);
+    CHECK_EQ(weft_read(*s, &byte, 1, WEFT_NEVER), 0);
+    d->result = weft_write(*s, "x", 1, WEFT_NEVER);
+    if (d->result == 0)
+        d->result = weft_flush(*s, WEFT_NEVER);
+    return 0;
+}
+
+/* Whoever had told its end and resets later has still ended in peace for those who read. */
+static void reset_behind_the_end(void **state)
+{
+    (void)state;
+    struct duo d = {.server = closes_in_peace, .client = reads_after_a_reset, .service = true};
+    duo_run(&d, (struct weft_link){0});
+    assert_int_equal(d.result, -EPIPE);
+}
+
+/* Both have told their end: as on Linux, nobody is at the other side any more. */
+static int ends_both_ways(struct duo *d, struct weft_stream **s)
+{
+    struct weft_address peer;
+    CHECK_EQ(weft_shutdown(*s, WEFT_NEVER), 0);
+    CHECK_EQ(duo_read_all(d, s), 0);
+    CHECK_EQ(weft_sleep_ms(1000), 0);
+    int fd = weft_stream_fd(*s);
+    CHECK_EQ(raw_shutdown(fd, SHUT_WR), -1);
+    CHECK_EQ(errno, ENOTCONN);
+    CHECK_EQ(weft_stream_peer(*s, &peer), -ENOTCONN);
+    return 0;
+}
+
+static void ends_of_both_disconnect(void **state)
+{
+    (void)state;
+    struct duo d = {.server = ends_both_ways, .client = ends_both_ways};
+    duo_run(&d, (struct weft_link){0});
+}
+
 /* --- Crashes --------------------------------------------------------------------------------- */
 
 /* A machine without power says nothing; when it is up again it knows of no connection. */
@@ -436,6 +480,8 @@ int main(void)
         cmocka_unit_test(close_with_unread_bytes_resets),
         cmocka_unit_test(host_that_has_ended),
         cmocka_unit_test(writes_after_the_end_meet_a_reset),
+        cmocka_unit_test(reset_behind_the_end),
+        cmocka_unit_test(ends_of_both_disconnect),
         cmocka_unit_test(crash_and_restart),
         cmocka_unit_test(crash_for_good),
         cmocka_unit_test(reset_does_not_pass_a_cut),

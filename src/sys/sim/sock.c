@@ -184,6 +184,8 @@ static ssize_t sock_recv(struct weft__sock *s, struct iovec *iov, size_t n, int 
         }
         return (ssize_t)weft__sock_read(s, iov, n, (flags & MSG_PEEK) != 0, taken);
     }
+    if (s->fin_arrived && s->domain != AF_UNIX)
+        return 0; /* whatever has come to writing since; tcp_recvmsg looks for the end first */
     if (s->error != 0)
         return take_error(s);
     if (s->fin_arrived || s->rx_shut || s->state == WEFT__SOCK_DEAD || room == 0)
@@ -490,12 +492,19 @@ static int sock_connect_now(struct weft__desc *d, const struct sockaddr *sa, soc
     return s->state == WEFT__SOCK_CONNECTED ? 0 : -EINPROGRESS;
 }
 
+/* Both ends have been told of, and Linux has forgotten the other side. */
+static bool is_over(const struct weft__sock *s)
+{
+    return s->domain != AF_UNIX && s->fin_sent && s->fin_arrived && s->tx.first == NULL &&
+           s->flight.first == NULL;
+}
+
 static int sock_shutdown(struct weft__desc *d, int how)
 {
     struct weft__sock *s = weft__sock_of(d);
     if (s->pipe_in || s->pipe_out)
         return -ENOTSOCK;
-    if (s->state != WEFT__SOCK_CONNECTED)
+    if (s->state != WEFT__SOCK_CONNECTED || is_over(s))
         return -ENOTCONN;
     if (how == SHUT_WR || how == SHUT_RDWR)
         weft__sock_send_fin(s);
@@ -529,7 +538,7 @@ static int sock_address(struct weft__desc *d, bool peer, struct sockaddr_storage
     const struct weft__sock *s = weft__sock_of(d);
     if (s->pipe_in || s->pipe_out)
         return -ENOTSOCK;
-    if (peer && s->state != WEFT__SOCK_CONNECTED)
+    if (peer && (s->state != WEFT__SOCK_CONNECTED || is_over(s)))
         return -ENOTCONN;
     if (s->domain == AF_UNIX)
         return unix_address(s, peer, sa, len);
