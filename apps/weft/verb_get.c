@@ -7,7 +7,8 @@
  *
  * Floor 6. Invariants: a file is written from the reply's place on and nowhere else, and what is
  * there of an interrupted transfer is good for --resume, with the note of part.h; what was there
- * stays until something else has come; a status of 400 or more writes no file.
+ * stays until something else has come; a status of 400 or more writes no file, and a reply that has
+ * no content neither makes nor empties one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -315,6 +316,33 @@ static bool is_complete(const struct weft_http_reply *r, int64_t there)
     return weft_http_reply_status(r) == 416 && there > 0 && content_range_of(r).size == there;
 }
 
+/*
+ * The reply has no content by its kind, which is not the same as an empty one: what is stored stays
+ * (RFC 9110 sections 9.3.2, 15.3.5, 15.3.6, 15.4.5). Says of what kind; NULL: it has content.
+ */
+static const char *without_content(const struct weft_http_reply *r)
+{
+    switch (weft_http_reply_status(r)) {
+    case 204:
+        return "204 No Content";
+    case 205:
+        return "205 Reset Content";
+    case 304:
+        return "304 Not Modified";
+    default:
+        return config.method != NULL && strcmp(config.method, "HEAD") == 0
+                   ? "the reply to HEAD has no body"
+                   : NULL;
+    }
+}
+
+static int leave(const char *why)
+{
+    if (!config.quiet && config.output != NULL)
+        fprintf(stderr, "weft get: '%s' is left as it is: %s\n", config.output, why);
+    return CLI_OK;
+}
+
 /* What is there is not gone on with. */
 static void tell(const char *why)
 {
@@ -365,6 +393,9 @@ static int take(struct weft_http_reply *r, int64_t there, struct part *part, wef
     if (status >= 400 && config.output != NULL)
         return cli_failed(verb.name, "%s: %d %s", weft_http_reply_url(r), status,
                           weft_http_reason(status));
+    const char *why = without_content(r);
+    if (why != NULL && status < 400)
+        return leave(why);
     res = open_sink(&sink, r);
     if (res != CLI_GO_ON)
         return res;

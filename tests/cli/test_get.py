@@ -51,6 +51,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.give(200, gzip.compress(BODY), Content_Encoding="gzip")
         elif self.path == "/moved":
             self.give(302, b"no", Location="/body")
+        elif self.path == "/same" and self.headers.get("If-None-Match") == '"a"':
+            self.send_response(304)
+            self.end_headers()
+        elif self.path in ("/204", "/205"):
+            self.send_response(int(self.path[1:]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/empty":
+            self.give(200)
         elif self.path == "/echo-headers":
             self.give(200, str(self.headers).encode())
         elif self.path == "/short":
@@ -154,6 +163,43 @@ class Get(harness.Case):
             self.assertEqual(file.read_text(), "old")
             done = run("get", url + "/none")
             self.assertEqual((done.returncode, done.stdout), (1, "nothing here"))
+
+    def test_no_content(self):
+        """A reply that has no content by its kind leaves the file as it is; an empty one does not."""
+        same = ("/same", "--header", 'If-None-Match: "a"')
+        with serving() as url, tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "out")
+            note = pathlib.Path(folder, "out.weft-resume")
+            for args, why in ((same, "304 Not Modified"), (("/204",), "204 No Content"),
+                              (("/205",), "205 Reset Content"),
+                              (("/empty", "--method", "HEAD"), "the reply to HEAD has no body")):
+                file.write_text("old")
+                note.write_text("note")
+                for more in ((), ("--resume",)):
+                    done = run("get", url + args[0], "--output", file, *args[1:], *more)
+                    self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+                    self.assertEqual(done.stderr,
+                                     f"weft get: '{file}' is left as it is: {why}\n")
+                    self.assertEqual(file.read_text(), "old")
+                    self.assertEqual(note.read_text(), "note")
+                done = run("get", url + args[0], "--output", file, *args[1:], "--quiet")
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+                note.unlink()
+                file.unlink()
+                done = run("get", url + args[0], "--output", file, *args[1:])
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertFalse(file.exists())
+            done = run("get", url + same[0], *same[1:])
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+            file.write_text("old")
+            done = run("get", url + "/none", "--output", file, "--method", "HEAD")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("404 Not Found", done.stderr)
+            self.assertEqual(file.read_text(), "old")
+            self.assertEqual(run("get", url + "/none", "--method", "HEAD").returncode, 1)
+            done = run("get", url + "/empty", "--output", file)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(file.read_text(), "")
 
     def test_cut_off(self):
         with serving() as url:
