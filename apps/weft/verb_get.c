@@ -351,7 +351,7 @@ static void tell(const char *why)
 }
 
 /* Whether that reply to a request for the rest is of what is there. */
-static int check_version(const struct weft_http_reply *r, const struct part *part)
+static int check_version(const struct weft_http_reply *r, int64_t there, const struct part *part)
 {
     int status = weft_http_reply_status(r);
     bool named = part->validator[0] != '\0' || is_given("if-range");
@@ -361,6 +361,10 @@ static int check_version(const struct weft_http_reply *r, const struct part *par
         return CLI_GO_ON;
     if (part_is_other(part, r)) {
         tell("the server has another version");
+        return ANEW;
+    }
+    if (status == 416 && !is_complete(r, there)) {
+        tell("the server has no such part");
         return ANEW;
     }
     if (status == 206 && !named && !config.unchecked) {
@@ -383,7 +387,7 @@ static int take(struct weft_http_reply *r, int64_t there, struct part *part, wef
         print_head(r);
         return status >= 400 ? CLI_FAILED : CLI_OK;
     }
-    int res = there > 0 ? check_version(r, part) : CLI_GO_ON;
+    int res = there > 0 ? check_version(r, there, part) : CLI_GO_ON;
     if (res != CLI_GO_ON)
         return res;
     if (is_complete(r, there)) {

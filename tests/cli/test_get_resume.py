@@ -53,7 +53,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = 0
         if start >= len(s.body):
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(s.body)}")
+            if not s.terse:
+                self.send_header("Content-Range", f"bytes */{len(s.body)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -78,6 +79,7 @@ def serving(**said):
         daemon_threads = True
         careless = False  # heeds Range, and not If-Range
         silent = False  # breaks off behind the head
+        terse = False  # says of no part how long the whole is
 
         def handle_error(self, *_):
             """A client that has gone is none."""
@@ -196,6 +198,22 @@ class Resume(harness.Case):
                 server.said, server.body, server.careless = said, NEW, careless
                 self.resume(server.url, want=NEW, anew="the server has another version" +
                             ("" if careless else ", or no parts"))
+
+    def test_behind_the_end(self):
+        """What is longer than the whole is no part of it; as long as the whole it may be all."""
+        for terse in (False, True):
+            for option in ("--resume", "--resume-unchecked"):
+                with self.subTest(terse=terse, option=option), serving(ETag='"a"') as server:
+                    server.terse = terse
+                    self.out.write_bytes(OLD + b"more")
+                    self.resume(server.url, anew="the server has no such part", option=option)
+                    self.assertEqual(len(server.asked), 2)
+                    self.cut(server.url)
+                    with self.out.open("ab") as file:
+                        file.write(OLD)
+                    self.resume(server.url, anew="the server has no such part", option=option)
+                    self.resume(server.url, anew="the server has no such part" if terse else None,
+                                option=option)
 
     def test_nothing_is_lost(self):
         """What is there stays until something else has come."""
