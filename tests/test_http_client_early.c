@@ -235,6 +235,29 @@ static int taken(void *arg)
     return 0;
 }
 
+/* A 100 lets the body come also when others come before it, and so does a second without one. */
+static int continued(void *arg)
+{
+    static const char *const hinted[] = {"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n",
+                                         "\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 1",
+                                         "00 Continue\r\n\r\n", OK("2\r\n\r\nok"), NULL},
+                             *const silent[] = {"HTTP/1.1 102 Processing\r\n\r\n",
+                                                OK("2\r\n\r\nok"), NULL};
+    void *body = much();
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        struct early e = {
+            .replies = i < 2 ? hinted : silent, .reads = true, .done = WEFT_EVENT_INIT};
+        early_open(&e, serve_early);
+        struct weft_http_call call = {.body = body, .body_len = MUCH, .expect_continue = true};
+        CHECK_EQ(ask_as(&e, call, i == 1), 200);
+        CHECK_EQ(e.got, MUCH);
+        early_close(&e);
+    }
+    free(body);
+    return 0;
+}
+
 /* Who hangs up without a word is noticed at once, and so is nonsense. */
 static int lost(void *arg)
 {
@@ -360,6 +383,6 @@ static int refused_h2(void *arg)
 
 static const struct kit_case cases[] = {
     IN_TASK(refused), IN_TASK(refused_secured), IN_TASK(in_pieces),  IN_TASK(taken),
-    IN_TASK(lost),    IN_TASK(given_up),        IN_TASK(refused_h2),
+    IN_TASK(lost),    IN_TASK(given_up),        IN_TASK(refused_h2), IN_TASK(continued),
 };
 KIT_MAIN(cases)

@@ -204,6 +204,9 @@ int weft__http_early_enter(struct weft__http_early *e);
 int weft__http_early_leave(struct weft__http_early *e, int err);
 size_t weft__http_early_most(const struct weft__http_early *e, size_t len);
 void weft__http_early_end(struct weft__http_early *e);
+/* Waits for a 100, whatever other interim replies come before it, or for the last reply: 1 when the
+ * body is to be sent, also when none of them has come in time; 0 when it is not. */
+int weft__http_may_continue(struct weft_stream *s, weft_deadline d);
 
 /* --- Replies (client_reply.c) ---------------------------------------------------------------- */
 

@@ -5,7 +5,8 @@
  *
  * Floor 5. On a loop a task listens while the request's own flow writes, and cuts its write short.
  * A plain thread has one flow: it looks before each piece, and waits for what the server says as
- * well as for room, so that the write behind that need not wait.
+ * well as for room, so that the write behind that need not wait. A body that the server is asked
+ * for first (100 Continue) waits for its answer.
  *
  * Invariants: nobody listens any more when weft__http_early_end has returned; listening takes
  * nothing off the stream; only a write is cut short, never who makes the body.
@@ -19,6 +20,24 @@
 
 #define STATUS_AT 9u /* "HTTP/1.1 413" */
 #define STATUS_END 12u
+#define CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110 section 10.1.1) */
+
+/* The three digits of the reply that begins at `at`: 0, or what reading came to. */
+static int status_at(struct weft_stream *s, size_t at, char ret[4], weft_deadline d)
+{
+    const void *data;
+    ssize_t n = weft_peek_min(s, &data, at + STATUS_END, d);
+    if (n <= 0)
+        return n == 0 ? WEFT_EEOF : (int)n;
+    memcpy(ret, (const char *)data + at + STATUS_AT, 3);
+    return 0;
+}
+
+/* One that others follow (RFC 9110 section 15.2); behind a 101 comes another protocol. */
+static bool is_interim(const char *status)
+{
+    return status[0] == '1' && strcmp(status, "101") != 0;
+}
 
 /* Behind the interim reply that begins at `at`: 0, or that there is too much of it, or what reading
  * came to. */
@@ -48,20 +67,37 @@ static int look(struct weft_stream *s, weft_deadline d)
 {
     size_t at = 0;
     for (;;) {
-        const void *data;
-        ssize_t n = weft_peek_min(s, &data, at + STATUS_END, d);
-        int err = n > 0 ? 0 : n == 0 ? WEFT_EEOF : (int)n;
-        if (err == 0) {
-            const char *status = (const char *)data + at + STATUS_AT;
-            if (status[0] != '1' || memcmp(status, "101", 3) == 0)
-                return status[0] != '2';
+        char status[4] = "";
+        int err = status_at(s, at, status, d);
+        if (err == 0 && !is_interim(status))
+            return status[0] != '2';
+        if (err == 0)
             err = skip_interim(s, &at, d);
-        }
         if (err == -EMSGSIZE)
             return 0; /* reading the reply will say so */
         if (err < 0)
             return err == -ETIMEDOUT || err == -ECANCELED ? err : 1;
     }
+}
+
+int weft__http_may_continue(struct weft_stream *s, weft_deadline d)
+{
+    weft_deadline patience = weft_earlier(d, weft_after_ms(CONTINUE_MS));
+    size_t at = 0;
+    int err = 0;
+    while (err == 0) {
+        char status[4] = "";
+        err = status_at(s, at, status, patience);
+        if (err == 0 && (!is_interim(status) || strcmp(status, "100") == 0))
+            return is_interim(status);
+        if (err == 0)
+            err = skip_interim(s, &at, patience);
+    }
+    if (err == -ETIMEDOUT)
+        return weft_left_ns(d) > 0 ? 1 : err; /* some servers do not know it */
+    if (err == -EMSGSIZE)
+        return 1; /* more of them than are looked through: as if none had come */
+    return err == WEFT_EEOF ? 0 : err;
 }
 
 static int listen_for_reply(void *arg)

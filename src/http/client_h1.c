@@ -14,8 +14,7 @@
 #include "http/h1_head.h"
 
 #define HEAD_FIRST 2048u
-#define PIECE 16384u     /* of a producer's body */
-#define CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110 section 10.1.1) */
+#define PIECE 16384u /* of a producer's body */
 #define TRAILERS_MAX 32u
 #define LENIENT UINT64_MAX /* bodies have no maximum here: they are read piece by piece */
 
@@ -138,19 +137,6 @@ static int send_whole(struct weft__http_conn *conn, const struct weft_http_call 
     return err;
 }
 
-/* Waits for a 100, or another answer: 1 when the body is to be sent, 0 when it is not. */
-static int may_continue(struct weft__http_conn *conn, weft_deadline d)
-{
-    const void *data;
-    weft_deadline patience = weft_earlier(d, weft_after_ms(CONTINUE_MS));
-    ssize_t n = weft_peek_min(conn->s, &data, strlen("HTTP/1.1 100"), patience);
-    if (n == -ETIMEDOUT)
-        return weft_left_ns(d) > 0 ? 1 : -ETIMEDOUT; /* some servers do not know it */
-    if (n < 0 && n != WEFT_EEOF)
-        return (int)n;
-    return n >= 12 && memcmp((const char *)data + 8, " 100", 4) == 0;
-}
-
 /* A body for which the kernel may have no room, so that the server may answer meanwhile. */
 static int send_long(struct weft__http_conn *conn, struct weft__http_ask *a, const char *head,
                      size_t len, weft_deadline d)
@@ -180,7 +166,7 @@ static int send_all(struct weft__http_conn *conn, struct weft__http_ask *a, cons
     if (err < 0 || at_once || !a->body)
         return err;
     if (ask_first) {
-        int go = may_continue(conn, d);
+        int go = weft__http_may_continue(conn->s, d);
         if (go <= 0) {
             *withheld = true;
             return go;
