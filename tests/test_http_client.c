@@ -179,6 +179,56 @@ static int uploads(void *arg)
     return 0;
 }
 
+struct failing {
+    struct source source;
+    int error;
+};
+
+static ssize_t produce_and_fail(void *arg, void *buf, size_t cap, weft_deadline d)
+{
+    struct failing *f = arg;
+    return f->source.left > 0 ? produce(&f->source, buf, cap, d) : f->error;
+}
+
+static int rewind_failing(void *arg)
+{
+    struct failing *f = arg;
+    return rewind_source(&f->source);
+}
+
+/* An error of the producer's is told as it is, also where it reads like the server's end. */
+static int producers_fail(void *arg)
+{
+    static const int errors[] = {-EPIPE, -ECONNRESET, WEFT_EEOF, -EIO};
+    struct script k;
+    char url[1024];
+    struct weft_http_reply *r = NULL;
+    struct weft_http_client_stats st;
+    (void)arg;
+    SCRIPT_OPEN(&k, SCRIPT_TEXT(OK("1\r\n\r\na")), SCRIPT_TEXT(OK("1\r\n\r\na")),
+                SCRIPT_TEXT(OK("1\r\n\r\na")), SCRIPT_TEXT(OK("1\r\n\r\na")));
+    struct weft_http_client *c = client_of(NULL);
+    url_of(url, sizeof url, &k, "/");
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(errors); i++) {
+        struct failing f = {.source = {.left = 7}, .error = errors[i]};
+        struct weft_http_call call = {.url = url,
+                                      .method = "PUT",
+                                      .produce = produce_and_fail,
+                                      .rewind = rewind_failing,
+                                      .produce_arg = &f,
+                                      .produce_len = -1};
+        get(c, &k, "/", 200, "a"); /* and so there is a kept connection */
+        CHECK_EQ(weft_http_fetch(c, &call, &r, soon()), errors[i]);
+        CHECK_EQ(f.source.rewound, 0);
+    }
+    weft_http_client_stats(c, &st);
+    CHECK_EQ(st.retries, 0);
+    CHECK_EQ(st.open, 0);
+    weft_http_client_close(&c);
+    script_close(&k);
+    return 0;
+}
+
 static int refused_calls(void *arg)
 {
     static const struct weft_http_field evil[] = {
@@ -421,12 +471,13 @@ static int threads(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(bodies),    IN_TASK(fields_and_trailers),
-    IN_TASK(not_http),  IN_TASK(limits),
-    IN_TASK(uploads),   IN_TASK(refused_calls),
-    IN_TASK(retried),   IN_TASK(not_kept),
-    IN_TASK(places),    IN_TASK(places_run_out),
-    IN_TASK(idle_ends), IN_TASK(time_outs),
-    IN_TASK(canceled),  IN_TASK(threads),
+    IN_TASK(bodies),         IN_TASK(fields_and_trailers),
+    IN_TASK(not_http),       IN_TASK(limits),
+    IN_TASK(uploads),        IN_TASK(refused_calls),
+    IN_TASK(producers_fail), IN_TASK(retried),
+    IN_TASK(not_kept),       IN_TASK(places),
+    IN_TASK(places_run_out), IN_TASK(idle_ends),
+    IN_TASK(time_outs),      IN_TASK(canceled),
+    IN_TASK(threads),
 };
 KIT_MAIN(cases)

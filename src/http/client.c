@@ -175,6 +175,8 @@ static void keep_cookies(struct weft_http_client *c, const struct weft__http_ask
 static bool repeatable(const struct weft__http_ask *a, int err)
 {
     bool hung_up = err == WEFT_EEOF || err == -ECONNRESET || err == -EPIPE;
+    if (a->given_up)
+        return false;
     if (a->refused)
         return !a->sent_body || a->call->rewind != NULL;
     return hung_up && a->untouched && weft__http_method_idempotent(a->method_id) &&
@@ -201,7 +203,7 @@ static int exchange_on(struct weft_http_client *c, struct weft__http_host *h,
     }
     c->stats.requests++;
     r->conn = conn;
-    a->refused = a->untouched = false;
+    a->refused = a->untouched = a->given_up = false;
     err = conn->cls->exchange(conn, a, r, d);
     if (err == 0)
         err = weft__http_reply_begin(r, a->method_id);

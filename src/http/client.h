@@ -113,6 +113,7 @@ struct weft__http_ask {
     bool credentials; /* the caller's may go along */
     bool absolute;    /* to a proxy: the whole URL is the target */
     bool sent_body;   /* the producer was asked */
+    bool given_up;    /* ... and failed, which is nothing that the server has done */
     bool refused;     /* the server says that it has done nothing with it */
     bool untouched;
 };

@@ -106,6 +106,7 @@ static int send_produced(struct weft__http_conn *conn, struct weft__http_ask *a,
     a->sent_body = true;
     while (err == 0 && n > 0) {
         n = call->produce(call->produce_arg, buf, weft__http_early_most(e, PIECE), d);
+        a->given_up = n < 0;
         err = n < 0 ? (int)n : weft__http_early_enter(e);
         if (err == 0)
             err = weft__http_early_leave(e, n > 0 ? weft__h1_out_write(&out, buf, (size_t)n, d)
@@ -247,7 +248,7 @@ static int exchange(struct weft__http_conn *conn, struct weft__http_ask *a,
     conn->requests++;
     int err = send_all(conn, a, head, (size_t)len, &withheld, d);
     weft__free(head);
-    bool hung_up = err == -EPIPE || err == -ECONNRESET;
+    bool hung_up = (err == -EPIPE || err == -ECONNRESET) && !a->given_up;
     if (err < 0 && !hung_up)
         return err;
     int got = read_reply(conn, a, r, d);
