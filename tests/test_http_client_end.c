@@ -3,6 +3,8 @@
  * How the HTTP client's connections end, as the server sees it: with the end of the stream where
  * all was said, by a reset where an exchange was given up.
  */
+#include <sys/socket.h>
+
 #include <weft/server.h>
 #include <weft/tls.h>
 
@@ -16,6 +18,7 @@ struct site {
     struct weft_tls *trusting;
     const char *reply;
     char url[WEFT_ENDPOINT_MAX];
+    size_t connections;
     struct weft_event ended;
     ssize_t end; /* what the server's last read came to */
 };
@@ -37,7 +40,27 @@ static int answers(struct weft_stream *s, void *arg)
     return 0;
 }
 
-static void site_open(struct site *k, bool secure, const char *reply)
+/* The same, but the first connection ends when it is asked for the second time; over TLS without
+ * close_notify. */
+static int hangs_up_once(struct weft_stream *s, void *arg)
+{
+    struct site *k = arg;
+    char line[HEAD_LINE_MAX];
+    if (k->connections++ > 0)
+        return answers(s, arg);
+    for (int heads = 0; heads < 2;) {
+        ssize_t n = weft_read_until(s, line, sizeof line, '\n', soon());
+        CHECK(n > 0);
+        heads += n == 2;
+        if (heads == 1 && n == 2)
+            CHECK_EQ(weft_write(s, k->reply, strlen(k->reply), soon()), 0);
+    }
+    CHECK_EQ(shutdown(weft_stream_fd(s), SHUT_WR), 0);
+    CHECK(weft_read(s, line, sizeof line, soon()) <= 0); /* the client has seen it */
+    return 0;
+}
+
+static void site_open(struct site *k, bool secure, weft_handler handler, const char *reply)
 {
     struct weft_server *server = NULL;
     char at[WEFT_ENDPOINT_MAX];
@@ -50,7 +73,7 @@ static void site_open(struct site *k, bool secure, const char *reply)
     }
     const struct weft_server_options o = {.cert = k->pem};
     CHECK_EQ(weft_server_open(&server, k->g, secure ? "tls://127.0.0.1:0" : "tcp://127.0.0.1:0", &o,
-                              answers, k, NULL),
+                              handler, k, NULL),
              0);
     CHECK(weft_server_endpoint(server, at, sizeof at) > 0);
     (void)snprintf(k->url, sizeof k->url, "%s://127.0.0.1%s/", secure ? "https" : "http",
@@ -84,7 +107,7 @@ static int with_the_client(void *arg)
     (void)arg;
     for (int secure = 0; secure < 2; secure++) {
         struct site k;
-        site_open(&k, secure, OK("2\r\n\r\nok"));
+        site_open(&k, secure, answers, OK("2\r\n\r\nok"));
         struct weft_http_client *c =
             client_of(&(struct weft_http_client_options){.tls = k.trusting});
         ask(c, &k);
@@ -103,12 +126,33 @@ static int before_the_client(void *arg)
     (void)arg;
     for (int i = 0; i < 4; i++) {
         struct site k;
-        site_open(&k, i / 2, replies[i % 2]);
+        site_open(&k, i / 2, answers, replies[i % 2]);
         struct weft_http_client *c = client_of(&(struct weft_http_client_options){
             .tls = k.trusting, .idle_ms = i % 2 == 0 ? 10 : 60000});
         ask(c, &k);
         CHECK_EQ(site_close(&k), 0);
         weft_http_client_close(&c);
+    }
+    return 0;
+}
+
+/* A kept connection that ends before a byte of the reply has come, cleanly or not: once more. */
+static int before_the_reply(void *arg)
+{
+    (void)arg;
+    for (int secure = 0; secure < 2; secure++) {
+        struct site k;
+        struct weft_http_client_stats st;
+        site_open(&k, secure, hangs_up_once, OK("2\r\n\r\nok"));
+        struct weft_http_client *c =
+            client_of(&(struct weft_http_client_options){.tls = k.trusting});
+        ask(c, &k);
+        ask(c, &k);
+        weft_http_client_stats(c, &st);
+        CHECK_EQ(st.retries, 1);
+        CHECK_EQ(k.connections, 2);
+        weft_http_client_close(&c);
+        CHECK_EQ(site_close(&k), 0);
     }
     return 0;
 }
@@ -119,7 +163,7 @@ static int given_up(void *arg)
     struct site k;
     struct weft_http_reply *r = NULL;
     struct weft_http_client *c = client_of(NULL);
-    site_open(&k, false, OK("100\r\n\r\nthe beginning"));
+    site_open(&k, false, answers, OK("100\r\n\r\nthe beginning"));
     CHECK_EQ(weft_http_get(c, k.url, &r, soon()), 0);
     weft_http_reply_close(&r);
     CHECK_EQ(site_close(&k), -ECONNRESET);
@@ -130,6 +174,7 @@ static int given_up(void *arg)
 static const struct kit_case cases[] = {
     IN_TASK(with_the_client),
     IN_TASK(before_the_client),
+    IN_TASK(before_the_reply),
     IN_TASK(given_up),
 };
 KIT_MAIN(cases)

@@ -218,9 +218,13 @@ static int read_reply(struct weft__http_conn *conn, struct weft__http_ask *a,
         if (n == 0)
             return weft__fail(WEFT_EEOF, "the server hung up without a reply");
         if (n < 0) {
-            a->untouched = a->untouched && n == -ECONNRESET;
+            /* A secured connection that ends without close_notify has no clean end (n == 0). */
+            bool begun = weft__in_left(conn->s) > 0;
+            a->untouched = a->untouched && !begun;
             if (n == WEFT_EEOF)
-                return weft__fail(WEFT_EEOF, "the server hung up within the head of its reply");
+                return weft__fail(WEFT_EEOF, begun
+                                                 ? "the server hung up within the head of its reply"
+                                                 : "the server hung up without a reply");
             return (int)n;
         }
         a->untouched = false;
