@@ -253,6 +253,9 @@ static int refused_calls(void *arg)
     CHECK_EQ(weft_http_get(c, "nothing", &r, soon()), WEFT_EURL);
     CHECK_EQ(weft_http_get(c, "ftp://127.0.0.1/", &r, soon()), WEFT_EURL);
     CHECK_EQ(weft_http_get(c, "http://127.0.0.1:1/", &r, soon()), -ECONNREFUSED);
+    CHECK_EQ(weft_http_get(c, "http://*:1/", &r, soon()), WEFT_EURL); /* no name of this machine */
+    CHECK_EQ(weft_http_get(c, "https://%2a:1/", &r, soon()), WEFT_EURL);
+    CHECK(strstr(weft_error_detail(), "\"*\"") != NULL);
     CHECK(r == NULL);
     weft_http_client_close(&c);
     struct weft_http_client *none = NULL;

@@ -513,6 +513,8 @@ static void test_print(void **state)
     prints("http://h/x", weft_url_endpoint, "tcp://h:80");
     prints("https://h/x", weft_url_endpoint, "tls://h:443");
     prints("wss://[::1]:1/x", weft_url_endpoint, "tls://[::1]:1");
+    prints("http://*.example/", weft_url_authority, "*.example");
+    prints("http://*/", weft_url_authority, "*");
     struct weft_url *u = parse("mailto:x");
     assert_int_equal(weft_url_target(u, buf, sizeof(buf)), -EINVAL);
     assert_int_equal(weft_url_authority(u, buf, sizeof(buf)), -EINVAL);
@@ -521,6 +523,9 @@ static void test_print(void **state)
     weft_url_free(u);
     u = parse("x://h:1");
     assert_int_equal(weft_url_endpoint(u, buf, sizeof(buf)), -EINVAL);
+    weft_url_free(u);
+    u = parse("http://*:81/"); /* to weft_dial that would be this machine */
+    assert_int_equal(weft_url_endpoint(u, buf, sizeof(buf)), WEFT_EURL);
     weft_url_free(u);
 }
 

@@ -77,7 +77,8 @@ WEFT_API bool weft_url_same_origin(const struct weft_url *a, const struct weft_u
 
 /*
  * Parts as programs need them, each with a NUL, into buf of cap bytes. They return the length
- * without the NUL, or -ENOBUFS; -EINVAL for a URL without a host.
+ * without the NUL, or -ENOBUFS; -EINVAL for a URL without a host; WEFT_EURL for the endpoint of the
+ * host "*", which would be this machine.
  *   target:    "/path?query", what a request line asks for
  *   authority: "host", "host:8080", "[::1]:8080": the Host field; no port where it is the default
  *   origin:    "http://host:8080"

@@ -316,7 +316,8 @@ static int dial(struct weft_http_client *c, const struct weft_url *url, struct w
     const struct weft_url *to = c->proxy != NULL && !url->secure ? c->proxy : url;
     ssize_t len = weft_url_endpoint(to, endpoint, sizeof endpoint);
     if (len < 0)
-        return weft__fail(WEFT_EURL, "a host of more than %d bytes", ENDPOINT_CAP);
+        return len == -ENOBUFS ? weft__fail(WEFT_EURL, "a host of more than %d bytes", ENDPOINT_CAP)
+                               : (int)len;
     if (to->secure) {
         int err = need_tls(c);
         if (err < 0)

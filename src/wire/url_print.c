@@ -86,6 +86,9 @@ ssize_t weft_url_endpoint(const struct weft_url *url, char *buf, size_t cap)
     struct weft__writer w = weft__writer_of(buf, cap);
     if (!url->web)
         return weft__fail(-EINVAL, "a URL of the scheme %s has no endpoint", url->scheme);
+    /* The one host of a URL that an endpoint reads as something else: as this machine. */
+    if (strcmp(url->host, "*") == 0)
+        return weft__fail(WEFT_EURL, "\"*\" names no host");
     weft__writer_text(&w, url->secure ? "tls://" : "tcp://");
     host(&w, url);
     port(&w, url);

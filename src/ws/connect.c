@@ -219,7 +219,7 @@ static int connect_by(struct weft_ws **ret, const struct weft_url *url,
     if (n >= 0)
         n = weft_url_target(url, target, TARGET_MAX);
     if (n < 0)
-        return weft__fail((int)n, "the URL is too long");
+        return n == -ENOBUFS ? weft__fail((int)n, "the URL is too long") : (int)n;
     int err = weft_dial(&s, endpoint, dial, d);
     if (err == 0)
         err = weft_ws_connect(ret, &s, authority, target, o, d);
