@@ -100,7 +100,8 @@ struct weft_http_call {
  * Sends a request and waits for the head of the last reply, redirects followed: 301, 302 and 303
  * turn POST to GET, credentials of the caller's (Authorization, Cookie, Proxy-Authorization) do not
  * go to another origin. A request that may be repeated (RFC 9110 section 9.2.2) and met a kept
- * connection that had just ended is sent once more.
+ * connection that had just ended is sent once more; so is any that an HTTP/2 server says it has
+ * done nothing with (RFC 9113 section 8.7).
  *
  * A server that replies before it has the whole body (RFC 9112 section 9.5), with anything but 1xx
  * or 2xx, gets no more of it, whether it reads on or not: that is the reply. Who produces the body

@@ -151,7 +151,8 @@ struct weft_http_reply {
 int weft__http_host_hold(struct weft_http_client *c, const struct weft_url *url,
                          struct weft__http_host **ret);
 void weft__http_host_drop(struct weft_http_client *c, struct weft__http_host *h);
-/* A connection to the host: an idle one unless fresh, else a new one. *reused says which. Waits. */
+/* A connection to the host: one that there is, else a new one. fresh: the other way round, and
+ * never one that has been idle. *reused says which. Waits. */
 int weft__http_conn_take(struct weft_http_client *c, struct weft__http_host *h,
                          const struct weft_url *url, bool fresh, struct weft__http_conn **ret,
                          bool *reused, weft_deadline d);

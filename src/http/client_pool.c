@@ -376,14 +376,8 @@ int weft__http_conn_take(struct weft_http_client *c, struct weft__http_host *h,
         struct weft__http_conn *conn = fresh ? NULL : shared_with_room(h);
         if (conn == NULL && !fresh)
             conn = take_idle(c, h);
-        *reused = conn != NULL;
-        if (conn != NULL) {
-            conn->users += conn->cls->shared;
-            c->stats.reused++;
-            *ret = conn;
-            return 0;
-        }
-        if (h->open < (size_t)c->options.max_per_host && !may_be_shared(c, h)) {
+        *reused = false;
+        if (conn == NULL && h->open < (size_t)c->options.max_per_host && !may_be_shared(c, h)) {
             if (c->open >= (size_t)c->options.max_connections && c->idle > 0)
                 end_longest_idle(c);
             if (c->open < (size_t)c->options.max_connections)
@@ -393,6 +387,15 @@ int weft__http_conn_take(struct weft_http_client *c, struct weft__http_host *h,
             take_off(old);
             conn_free(old, false);
             continue;
+        }
+        if (conn == NULL && fresh)
+            conn = shared_with_room(h); /* whoever waits can use all that has_place looks at */
+        if (conn != NULL) {
+            *reused = true;
+            conn->users += conn->cls->shared;
+            c->stats.reused++;
+            *ret = conn;
+            return 0;
         }
         int err = wait_for_place(c, h, again, d);
         if (err < 0)
