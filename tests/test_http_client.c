@@ -129,6 +129,36 @@ static int limits(void *arg)
     return 0;
 }
 
+/* The head of a request has 64 KiB, and not a byte more. */
+static int large_requests(void *arg)
+{
+    enum { HEAD_MAX = 65536, PATH_LEN = 40000 };
+    struct script k;
+    struct weft_http_reply *r = NULL;
+    static char url[PATH_LEN + 200], value[HEAD_MAX + 1];
+    struct weft_http_field field = {.name = "X", .value = value};
+    (void)arg;
+    SCRIPT_OPEN(&k, SCRIPT_TEXT(OK("0\r\n\r\n")), SCRIPT_TEXT(OK("0\r\n\r\n")));
+    struct weft_http_client *c = client_of(NULL);
+    int at = snprintf(url, sizeof url, "%s/", k.url);
+    memset(url + at, 'p', PATH_LEN);
+    CHECK_EQ(weft_http_get(c, url, &r, soon()), 0);
+    weft_http_reply_close(&r);
+    size_t rest = HEAD_MAX - strlen(k.asked[0]) - strlen("X: \r\n");
+    memset(value, '\0', sizeof value); /* of the driver before */
+    memset(value, 'v', rest);
+    struct weft_http_call call = {.url = url, .fields = &field, .n_fields = 1};
+    CHECK_EQ(weft_http_fetch(c, &call, &r, soon()), 0);
+    weft_http_reply_close(&r);
+    CHECK_EQ(strlen(k.asked[1]), HEAD_MAX);
+    value[rest] = 'v';
+    CHECK_EQ(weft_http_fetch(c, &call, &r, soon()), -EINVAL);
+    CHECK(strstr(weft_error_detail(), "more than 65536 bytes") != NULL);
+    weft_http_client_close(&c);
+    script_close(&k);
+    return 0;
+}
+
 /* --- Requests --------------------------------------------------------------------------------- */
 
 static int uploads(void *arg)
@@ -477,10 +507,10 @@ static const struct kit_case cases[] = {
     IN_TASK(bodies),         IN_TASK(fields_and_trailers),
     IN_TASK(not_http),       IN_TASK(limits),
     IN_TASK(uploads),        IN_TASK(refused_calls),
-    IN_TASK(producers_fail), IN_TASK(retried),
-    IN_TASK(not_kept),       IN_TASK(places),
-    IN_TASK(places_run_out), IN_TASK(idle_ends),
-    IN_TASK(time_outs),      IN_TASK(canceled),
-    IN_TASK(threads),
+    IN_TASK(large_requests), IN_TASK(producers_fail),
+    IN_TASK(retried),        IN_TASK(not_kept),
+    IN_TASK(places),         IN_TASK(places_run_out),
+    IN_TASK(idle_ends),      IN_TASK(time_outs),
+    IN_TASK(canceled),       IN_TASK(threads),
 };
 KIT_MAIN(cases)

@@ -72,7 +72,8 @@ static ssize_t build_head(struct weft_http_client *c, const struct weft__http_as
         return -ENOMEM;
     ssize_t n = -ENOBUFS;
     char *buf = NULL;
-    for (size_t cap = HEAD_FIRST; n == -ENOBUFS && cap <= WEFT__HTTP_HEAD_MAX; cap *= 4) {
+    for (size_t cap = 0; n == -ENOBUFS && cap < WEFT__HTTP_HEAD_MAX;) {
+        cap = cap == 0 ? HEAD_FIRST : weft__min_size(cap * 4, WEFT__HTTP_HEAD_MAX);
         weft__free(buf);
         buf = weft__alloc(cap);
         n = buf == NULL ? -ENOMEM : build(c, a, buf, cap, target);
