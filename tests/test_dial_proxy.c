@@ -3,6 +3,7 @@
  * Through real proxies (microsocks, tinyproxy, haproxy), in a task of each driver and on a plain
  * thread; and PROXY headers from them and to them.
  */
+#include "dial/dial.h"
 #include "tls_kit.h"
 
 #include <arpa/inet.h>
@@ -240,6 +241,31 @@ static void http(void)
     through(proxy);
 }
 
+/* A port that is not written is the scheme's, and a slash may end it. */
+static void texts(void)
+{
+    static const struct {
+        const char *text, *at;
+    } cases[] = {
+        {"http://x", "tcp://x:80"},
+        {"http://x/", "tcp://x:80"},
+        {"http://u:p@x:3128/", "tcp://x:3128"},
+        {"http://[::1]", "tcp://[::1]:80"},
+        {"socks5://x", "tcp://x:1080"},
+        {"socks5://u:1@[::1]/", "tcp://[::1]:1080"},
+        {"socks5://[::1]:1", "tcp://[::1]:1"},
+        {"socks5://127.0.0.1", "tcp://127.0.0.1:1080"},
+    };
+    char at[WEFT_ENDPOINT_MAX];
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        struct weft__via via;
+        CHECK_EQ(weft__via_read(&via, cases[i].text), 0);
+        CHECK(weft_endpoint_print(&via.at, at, sizeof at) > 0);
+        CHECK(strcmp(at, cases[i].at) == 0);
+        weft__via_fini(&via);
+    }
+}
+
 /* In the endpoint's own options, and what is not understood. */
 static void options(void)
 {
@@ -250,7 +276,10 @@ static void options(void)
     o.proxy = "socks5://u%zz@x:1";
     CHECK_EQ(weft_dial(&s, "tcp://a:1", &o, SOON), WEFT_EENDPOINT);
     CHECK(strstr(weft_error_detail(), "character 11") != NULL);
-    o.proxy = "socks5://x";
+    o.proxy = "socks5://user:secret@x:1:2";
+    CHECK_EQ(weft_dial(&s, "tcp://a:1", &o, SOON), WEFT_EENDPOINT);
+    CHECK(strncmp(weft_error_detail(), "proxy tcp://x:1:2: host, character 8", 36) == 0);
+    o.proxy = "socks5://:1";
     CHECK_EQ(weft_dial(&s, "tcp://a:1", &o, SOON), WEFT_EENDPOINT);
     o.proxy = "socks5://x:1";
     CHECK_EQ(weft_dial(&s, "unix:/x", &o, SOON), -EINVAL);
@@ -416,9 +445,9 @@ static void behind_haproxy(void)
     CHECK_EQ(weft_group_close(&s.g), 0);
 }
 
-static void (*const all[])(void) = {socks,         http,          options,
-                                    sends_headers, told_for_good, counts_whom_the_proxy_tells,
-                                    behind_haproxy};
+static void (*const all[])(void) = {
+    socks,         http, texts, options, sends_headers, told_for_good, counts_whom_the_proxy_tells,
+    behind_haproxy};
 
 static int in_a_task(void *arg)
 {

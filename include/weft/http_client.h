@@ -32,7 +32,9 @@ struct weft_http_reply;
 struct weft_http_client_options {
     struct weft_tls *tls;   /* for https, borrowed until the client is closed; NULL: the system's
                                trust store. Its `alpn` decides whether HTTP/2 is offered */
-    const char *proxy;      /* "http://user:password@host:3128", "socks5://host:1080"; NULL: none */
+    const char *proxy;      /* as in stream.h: "http://user:password@host:3128",
+                               "socks5://host"; https:// URLs go through it, http:// ones by
+                               SOCKS too, and to an HTTP proxy as to a server. NULL: none */
     const char *user_agent; /* NULL: "weft/VERSION"; "": none is sent */
     int max_connections;    /* at once, idle ones too; 0: 256. Beyond, a request waits */
     int max_per_host;       /* the same for one scheme, host and port; 0: 16 */

@@ -45,7 +45,7 @@ int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadlin
         return fd;
     }
     weft__fd_stream_init(s, fd, peer.sa.ss_family, weft_loop_current(), p->write_buffer);
-    int err = p->proxy != WEFT__PROXY_NONE ? weft__proxy_ask(p, s, d) : 0;
+    int err = p->via.kind != WEFT__PROXY_NONE ? weft__proxy_ask(p, s, d) : 0;
     if (err == 0 && p->send_proxy > 0)
         err = weft__proxy_tell(p, s, d);
     if (err == 0 && p->secure)

@@ -14,15 +14,20 @@
 #include "net/stream.h"
 #include "wire/proxy.h"
 
+/* A proxy as options name it. */
+struct weft__via {
+    enum weft__proxy_kind kind; /* WEFT__PROXY_NONE: none */
+    struct weft_endpoint at;
+    char *user, *password; /* NULL: none */
+};
+
 struct weft__plan {
     struct weft_endpoint to;
     struct weft__dial_how how;
     int family; /* of addresses: AF_INET, AF_INET6; 0: both */
     size_t write_buffer;
-    int attempt_delay_ms;     /* between the attempts of a race */
-    struct weft_endpoint via; /* the proxy's; with proxy set */
-    enum weft__proxy_kind proxy;
-    char *proxy_user, *proxy_password;        /* NULL: none */
+    int attempt_delay_ms; /* between the attempts of a race */
+    struct weft__via via;
     int send_proxy;                           /* version of a PROXY header to send; 0: none */
     struct weft_address proxy_from, proxy_to; /* what it says; len 0: the connection's own */
     bool secure;
@@ -41,6 +46,11 @@ int weft__plan_dial(struct weft__plan *p, struct weft_stream **ret, weft_deadlin
 /* Says in front of an error's detail where it was met; returns the code. */
 int weft__plan_fail(const struct weft__plan *p, int err);
 
+/* proxy.c: "http://user:password@host:port", "socks5://..."; *ret has to be ended in any case.
+ * WEFT_EENDPOINT with a detail that begins with "proxy", -ENOMEM. */
+int weft__via_read(struct weft__via *ret, const char *text);
+void weft__via_fini(struct weft__via *v);
+
 /* proxy.c: the options about proxies; asking one for the connection; the PROXY header. */
 int weft__plan_proxy(struct weft__plan *p, const struct weft_dial_options *o);
 int weft__proxy_ask(const struct weft__plan *p, struct weft_stream *s, weft_deadline d);
@@ -49,7 +59,7 @@ int weft__proxy_tell(const struct weft__plan *p, struct weft_stream *s, weft_dea
 /* Where the first connection goes. */
 static inline const struct weft_endpoint *weft__plan_hop(const struct weft__plan *p)
 {
-    return p->proxy != WEFT__PROXY_NONE ? &p->via : &p->to;
+    return p->via.kind != WEFT__PROXY_NONE ? &p->via.at : &p->to;
 }
 
 /* A context as the options ca, cert, key, alpn and ciphers of an endpoint describe it, with the

@@ -230,7 +230,6 @@ void weft__plan_free(struct weft__plan *p)
         return;
     weft__tls_unref(p->tls);
     weft__free(p->server_name);
-    weft__free(p->proxy_user);
-    weft__free(p->proxy_password);
+    weft__via_fini(&p->via);
     weft__free(p);
 }

@@ -52,10 +52,32 @@ static int decode(char **ret, const char *at, size_t len, size_t before)
                             WEFT__PROXY_TEXT_MAX);
 }
 
-static int read_proxy(struct weft__plan *p, const char *text)
+/* "host:port"; a slash may end it, and without a port that is the scheme's. */
+static int read_place(struct weft__via *v, const char *text, const char *port)
+{
+    char at[WEFT_ENDPOINT_MAX], was[sizeof(struct weft__detail)] = "";
+    size_t len = strlen(text);
+    if (len > 0 && text[len - 1] == '/')
+        len--;
+    const char *close = text[0] == '[' ? memchr(text, ']', len) : NULL;
+    size_t host_len = close != NULL ? (size_t)(close - text) : 0;
+    bool given = memchr(text + host_len, ':', len - host_len) != NULL;
+    (void)snprintf(at, sizeof at, "tcp://%.*s%s%s", (int)weft__min_size(len, sizeof at), text,
+                   given ? "" : ":", given ? "" : port);
+    int err = weft_endpoint_parse(&v->at, at);
+    if (err < 0) {
+        (void)strncpy(was, weft_error_detail(), sizeof was - 1);
+        return weft__fail(err, "proxy %.80s: %s", at, was);
+    }
+    if (v->at.port == 0 || v->at.any || v->at.query[0] != '\0')
+        return weft__fail(WEFT_EENDPOINT, "proxy %.80s: no host and port of a proxy", at);
+    return 0;
+}
+
+int weft__via_read(struct weft__via *v, const char *text)
 {
     bool socks = strncmp(text, "socks5://", 9) == 0;
-    char at[WEFT_ENDPOINT_MAX];
+    *v = (struct weft__via){.kind = socks ? WEFT__PROXY_SOCKS5 : WEFT__PROXY_HTTP};
     if (!socks && strncmp(text, "http://", 7) != 0)
         return weft__fail(WEFT_EENDPOINT,
                           "proxy, character 1: it begins with none of socks5://, http://");
@@ -65,20 +87,20 @@ static int read_proxy(struct weft__plan *p, const char *text)
     if (host != NULL) {
         size_t len = (size_t)(host - user), n = strcspn(user, ":");
         n = n < len ? n : len;
-        err = decode(&p->proxy_user, user, n, start);
+        err = decode(&v->user, user, n, start);
         if (err == 0 && n < len)
-            err = decode(&p->proxy_password, user + n + 1, len - n - 1, start + n + 1);
+            err = decode(&v->password, user + n + 1, len - n - 1, start + n + 1);
     }
     if (err < 0)
         return err;
-    host = host != NULL ? host + 1 : user;
-    (void)snprintf(at, sizeof at, "tcp://%s", host);
-    err = weft_endpoint_parse(&p->via, at);
-    if (err == 0 && (p->via.port == 0 || p->via.query[0] != '\0'))
-        err = weft__fail(WEFT_EENDPOINT, "proxy, character %zu: no host and port of a proxy",
-                         (size_t)(host - text) + 1);
-    p->proxy = socks ? WEFT__PROXY_SOCKS5 : WEFT__PROXY_HTTP;
-    return err;
+    return read_place(v, host != NULL ? host + 1 : user, socks ? "1080" : "80");
+}
+
+void weft__via_fini(struct weft__via *v)
+{
+    weft__free(v->user);
+    weft__free(v->password);
+    *v = (struct weft__via){.kind = WEFT__PROXY_NONE};
 }
 
 int weft__plan_proxy(struct weft__plan *p, const struct weft_dial_options *o)
@@ -98,7 +120,7 @@ int weft__plan_proxy(struct weft__plan *p, const struct weft_dial_options *o)
         return 0;
     if (p->to.kind == WEFT_ENDPOINT_UNIX || p->to.any)
         return weft__fail(-EINVAL, "%s cannot be reached through a proxy", p->text);
-    return read_proxy(p, text);
+    return weft__via_read(&p->via, text);
 }
 
 /* --- Asking it -------------------------------------------------------------------------------- */
@@ -138,11 +160,11 @@ int weft__proxy_ask(const struct weft__plan *p, struct weft_stream *s, weft_dead
     struct weft__proxy *x = weft__calloc(1, sizeof *x); /* large for a task's stack */
     if (x == NULL)
         return -ENOMEM;
-    x->kind = p->proxy;
+    x->kind = p->via.kind;
     x->host = number[0] != '\0' ? number : p->to.host;
     x->port = p->to.port;
-    x->user = p->proxy_user;
-    x->password = p->proxy_password;
+    x->user = p->via.user;
+    x->password = p->via.password;
     int err = converse(x, s, d);
     weft__free(x);
     return err;

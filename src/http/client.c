@@ -46,20 +46,16 @@ static void fill_in(struct weft_http_client_options *o)
     o->decoded_max = o->decoded_max > 0 ? o->decoded_max : DEFAULT_DECODED_MAX;
 }
 
-/* "Basic ..." of the proxy's URL, when it has a user. */
+/* "Basic ..." of what the proxy's text says, when that has a user. */
 static int set_proxy_auth(struct weft_http_client *c)
 {
-    char user[256], password[256], value[768];
-    const struct weft_url *p = c->proxy;
-    if (p->username[0] == '\0' && p->password[0] == '\0')
+    char value[768];
+    const struct weft__via *v = &c->via;
+    if (v->user == NULL)
         return 0;
-    ssize_t u = weft__percent_decode(weft__slice_text(p->username), false, user, sizeof user);
-    ssize_t w =
-        weft__percent_decode(weft__slice_text(p->password), false, password, sizeof password);
-    ssize_t n = u < 0 || w < 0 ? -1
-                               : weft__http_basic_build(weft__slice_of(user, (size_t)u),
-                                                        weft__slice_of(password, (size_t)w), value,
-                                                        sizeof value - 1);
+    ssize_t n = weft__http_basic_build(weft__slice_text(v->user),
+                                       weft__slice_text(v->password != NULL ? v->password : ""),
+                                       value, sizeof value - 1);
     if (n < 0)
         return weft__fail(-EINVAL, "proxy: user and password are too long, or not valid");
     value[n] = '\0';
@@ -74,10 +70,10 @@ static int set_proxy(struct weft_http_client *c, const char *proxy)
     c->options.proxy = weft__strdup(proxy);
     if (c->options.proxy == NULL)
         return -ENOMEM;
-    if (strncmp(proxy, "http://", 7) != 0)
-        return 0; /* tunnels only; weft_dial knows what it can */
-    int err = weft_url_parse(&c->proxy, proxy, strlen(proxy));
-    return err < 0 ? err : set_proxy_auth(c);
+    int err = weft__via_read(&c->via, proxy);
+    if (err < 0)
+        return err == WEFT_EENDPOINT ? -EINVAL : err; /* an option's error; the detail stays */
+    return c->via.kind == WEFT__PROXY_HTTP ? set_proxy_auth(c) : 0;
 }
 
 int weft_http_client_open(struct weft_http_client **ret, const struct weft_http_client_options *o)
@@ -124,7 +120,7 @@ void weft_http_client_close(struct weft_http_client **ret)
     weft__jar_fini(&c->jar);
     if (c->tls != c->options.tls)
         weft_tls_close(&c->tls);
-    weft_url_free(c->proxy);
+    weft__via_fini(&c->via);
     weft__free(c->proxy_auth);
     weft__free((char *)(uintptr_t)c->options.proxy);
     weft__free((char *)(uintptr_t)c->options.user_agent);
@@ -326,7 +322,7 @@ static int fetch(struct weft_http_client *c, struct weft__http_ask *a, struct we
     int max = a->call->no_redirects ? -1 : c->options.redirects_max;
     for (int i = 0;; i++) {
         struct weft_http_reply *r;
-        a->absolute = c->proxy != NULL && !(*url)->secure;
+        a->absolute = weft__http_by_proxy(c, *url);
         int err = exchange_once(c, a, &r, d);
         if (err < 0)
             return err;

@@ -19,6 +19,7 @@
 #include <weft/sync.h>
 
 #include "base/list.h"
+#include "dial/dial.h"
 #include "http/decode.h"
 #include "http/h1_body.h"
 #include "http/jar.h"
@@ -90,9 +91,9 @@ struct weft__http_conn {
 struct weft_http_client {
     struct weft_http_client_options options; /* with defaults; texts are copies */
     struct weft_loop *loop;                  /* NULL: of a plain thread */
-    struct weft_tls *tls;   /* options.tls, or the client's own, made when first needed */
-    struct weft_url *proxy; /* of http:// proxies, else NULL */
-    char *proxy_auth;       /* what Proxy-Authorization says, or NULL */
+    struct weft_tls *tls; /* options.tls, or the client's own, made when first needed */
+    struct weft__via via; /* options.proxy, read */
+    char *proxy_auth;     /* what Proxy-Authorization says to an http:// proxy, or NULL */
     struct weft__list hosts[WEFT__HTTP_HOST_BUCKETS];
     struct weft__list waiters;
     struct weft__alarm sweep; /* closes what has been idle for long */
@@ -156,6 +157,11 @@ void weft__http_host_drop(struct weft_http_client *c, struct weft__http_host *h)
 int weft__http_conn_take(struct weft_http_client *c, struct weft__http_host *h,
                          const struct weft_url *url, bool fresh, struct weft__http_conn **ret,
                          bool *reused, weft_deadline d);
+/* Requests to that URL go to the proxy as to a server, with the whole URL as their target. */
+static inline bool weft__http_by_proxy(const struct weft_http_client *c, const struct weft_url *url)
+{
+    return c->via.kind == WEFT__PROXY_HTTP && !url->secure;
+}
 /* The connection is idle from now on. */
 void weft__http_conn_keep(struct weft__http_conn *conn);
 /* One request less on a shared one. */

@@ -15,7 +15,6 @@
 #include "http/h2.h"
 
 #define KEY_MAX 512
-#define ENDPOINT_CAP 400
 #define NS_PER_MS INT64_C(1000000)
 
 struct waiter {
@@ -312,19 +311,19 @@ static int need_tls(struct weft_http_client *c)
 static int dial(struct weft_http_client *c, const struct weft_url *url, struct weft_stream **ret,
                 weft_deadline d)
 {
-    char endpoint[ENDPOINT_CAP];
-    const struct weft_url *to = c->proxy != NULL && !url->secure ? c->proxy : url;
-    ssize_t len = weft_url_endpoint(to, endpoint, sizeof endpoint);
-    if (len < 0)
-        return len == -ENOBUFS ? weft__fail(WEFT_EURL, "a host of more than %d bytes", ENDPOINT_CAP)
-                               : (int)len;
-    if (to->secure) {
-        int err = need_tls(c);
-        if (err < 0)
-            return err;
+    char endpoint[WEFT_ENDPOINT_MAX];
+    if (weft__http_by_proxy(c, url)) {
+        int n = weft_endpoint_print(&c->via.at, endpoint, sizeof endpoint);
+        return n < 0 ? n : weft_dial(ret, endpoint, NULL, d);
     }
-    const struct weft_dial_options o = {.tls = to->secure ? c->tls : NULL,
-                                        .proxy = to == url ? c->options.proxy : NULL};
+    ssize_t len = weft_url_endpoint(url, endpoint, sizeof endpoint);
+    if (len < 0)
+        return len == -ENOBUFS ? weft__fail(WEFT_EURL, "the host is too long") : (int)len;
+    int err = url->secure ? need_tls(c) : 0;
+    if (err < 0)
+        return err;
+    const struct weft_dial_options o = {.tls = url->secure ? c->tls : NULL,
+                                        .proxy = c->options.proxy};
     return weft_dial(ret, endpoint, &o, d);
 }
 
