@@ -366,6 +366,11 @@ WEFT_API bool weft_http_wants_upgrade(struct weft_http_request *q, const char *p
 /*
  * Answers 101 and gives the stream: *ret is the caller's, who closes it; the handler may return and
  * leave it to others. Fields that were set are sent, Upgrade and Connection come by themselves.
+ *
+ * Over HTTP/2 an extended CONNECT (RFC 8441) asks for it, and the answer is 200. The stream is one
+ * of its connection then, which lives on for it, also in a drain; when that ends all the same, by
+ * its client or with its server, the stream's calls give -ECONNRESET, as they do on a plain thread
+ * as soon as the handler returns. It is closed by who has it even so.
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_upgrade(struct weft_http_request *q,
                                                struct weft_http_response *r, const char *protocol,

@@ -94,8 +94,9 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_accept(struct weft_ws **ret, struct weft_st
  *     if (err != 0)
  *         return err;
  *
- * Returns 0, with *ret the handler's; the status of a refusal (400 to 599), whose fields are set
- * and which the handler returns, to have it answered; or a negative code, as above.
+ * Returns 0, with *ret the handler's, who may leave it to others and return, as weft_http_upgrade
+ * has it; the status of a refusal (400 to 599), whose fields are set and which the handler returns,
+ * to have it answered; or a negative code, as above.
  */
 struct weft_http_request;
 struct weft_http_response;

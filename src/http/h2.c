@@ -510,6 +510,7 @@ int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
     h2->options.head_max = o->head_max > 0 ? o->head_max : WEFT__H2_HEAD_MAX;
     weft__list_init(&h2->streams);
     weft__list_init(&h2->waits);
+    weft__list_init(&h2->tunnels);
     weft__buffer_init(&h2->out, OUT_MAX * 2);
     int err = make_session(h2);
     if (err == 0)

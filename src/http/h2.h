@@ -119,8 +119,9 @@ struct weft__h2 {
     int error;
     struct weft__h2_options options;
     struct weft__list streams;
-    struct weft__list waits; /* of all streams, in the order in which they came */
-    struct weft__buffer out; /* from nghttp2, and not in the stream below yet */
+    struct weft__list waits;   /* of all streams, in the order in which they came */
+    struct weft__list tunnels; /* servers: that have outlived their requests (h2_tunnel.c) */
+    struct weft__buffer out;   /* from nghttp2, and not in the stream below yet */
     size_t n_streams;
     size_t held;       /* bytes that streams hold for want of windows */
     uint64_t received; /* bytes ever */

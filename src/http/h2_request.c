@@ -63,9 +63,9 @@ struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, st
 void weft__h2_exchange_free(struct weft__h2_exchange *e)
 {
     struct weft__h2_pool *p = e->st->h2->options.pool;
-    weft__h2_tunnel_cut(e);
     weft__http_exchange_done(&e->x);
-    weft__h2_let_go(e->st);
+    if (!weft__h2_tunnel_goes_on(e))
+        weft__h2_let_go(e->st);
     if (!WEFT__H2_POOL_KEEPS || p == NULL || p->n_exchanges >= WEFT__H2_POOL_EXCHANGES) {
         weft__free(e);
         return;

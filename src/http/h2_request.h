@@ -33,14 +33,18 @@ extern const struct weft__http_exchange_class weft__h2_class;
 /* Memory for a request of that stream, which it holds; NULL: none. */
 struct weft__h2_exchange *weft__h2_exchange_new(struct weft__http_site *site, struct weft_stream *s,
                                                 struct weft__h2_stream *st);
-/* Lets go of the stream. */
+/* Lets go of the stream, unless a tunnel goes on with it. */
 void weft__h2_exchange_free(struct weft__h2_exchange *e);
 /* Frees the spare ones. */
 void weft__h2_exchanges_drop(struct weft__h2_pool *p);
-/* A stream of bytes over the exchange's; the caller's, and closed with the exchange (h2_tunnel.c).
- */
+/* A stream of bytes over the exchange's; the caller's (h2_tunnel.c). */
 int weft__h2_tunnel_open(struct weft__h2_exchange *e, struct weft_stream **ret);
-void weft__h2_tunnel_cut(struct weft__h2_exchange *e);
+/* The request is over: true when there is a tunnel that goes on, and the exchange's stream is its
+ * own from now on. */
+bool weft__h2_tunnel_goes_on(struct weft__h2_exchange *e);
+/* Ends those that have outlived their requests, as the connection has ended: lets go of their
+ * streams, when those who are inside have left. Waits for that, and no longer. */
+void weft__h2_tunnels_end(struct weft__h2 *h2);
 /* Makes the head and finds the route (h2_head.c). Returns 0, or the status with which it is to be
  * refused. */
 int weft__h2_prepare(struct weft__h2_exchange *e);

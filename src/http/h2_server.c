@@ -200,7 +200,10 @@ static int look_around(struct conn *k)
 {
     const struct weft_http_options *o = &k->site->conf->o;
     weft__h2_drop_stuck(k->h2);
-    bool idle = k->running == 0 && k->h2->held == 0 && weft__list_empty(&k->ready);
+    bool tunnels = !weft__list_empty(&k->h2->tunnels);
+    if (tunnels)
+        k->idle_ns = weft_now_ns();
+    bool idle = k->running == 0 && !tunnels && k->h2->held == 0 && weft__list_empty(&k->ready);
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
     bool enough = o->requests_max > 0 && k->requests >= (uint64_t)o->requests_max;
     if (k->phase == OPEN && (enough || weft_stream_draining(k->s))) {
@@ -289,6 +292,8 @@ int weft__h2_serve(struct weft__http_site *site, struct weft_stream *s, int64_t 
         weft__h2_break(k.h2, err < 0 ? err : WEFT_ECLOSED); /* those that are under way end */
     if (k.group != NULL)
         (void)weft_group_close(&k.group);
+    if (k.h2 != NULL)
+        weft__h2_tunnels_end(k.h2);
     drop_ready(&k);
     if (ours && (err == 0 || err == WEFT_EPROTOCOL)) { /* the last frames are to arrive */
         int lingered = weft__http_linger(site, s, false);

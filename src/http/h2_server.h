@@ -5,8 +5,8 @@
  * HTTP/2 as a server speaks it (floor 5): a connection's flow reads for all its streams, and each
  * request has a task of its own. On a plain thread requests are answered one after the other.
  *
- * Invariants: a connection ends when all its requests have; at most options.streams_max requests
- * are under way; nothing of a request outlives it.
+ * Invariants: a connection ends when all its requests have, and the tunnels that these have opened;
+ * at most options.streams_max of both are under way; nothing of either outlives it.
  */
 #include "http/site.h"
 

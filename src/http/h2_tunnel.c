@@ -3,8 +3,10 @@
  * A stream of an HTTP/2 connection as a stream of bytes: what an extended CONNECT opens, which is
  * how WebSocket goes over HTTP/2 (RFC 8441).
  *
- * Floor 5. Invariant: the tunnel ends no later than its request: whoever still holds it then finds
- * it closed.
+ * Floor 5. While its request is answered the HTTP/2 stream is the exchange's; behind that it is the
+ * tunnel's, until whoever has the tunnel closes it. Invariants: a tunnel ends no later than its
+ * connection, and on a plain thread no later than its request: whoever still holds it then is told
+ * with the next call; nobody waits for the HTTP/2 stream any more when that is let go.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,25 +17,47 @@
 #include "net/stream.h"
 
 struct weft__h2_tunnel {
-    struct weft_stream s; /* first: the two are one block */
-    struct weft__h2_exchange *e;
+    struct weft_stream s;        /* first: the two are one block */
+    struct weft__node link;      /* in its connection's list, once the request is over */
+    struct weft__h2_exchange *e; /* NULL: the request is over */
+    struct weft__h2_stream *st;  /* NULL: the tunnel is */
 };
+
+static struct weft__h2_tunnel *of(const struct weft_stream *s)
+{
+    return WEFT__CONTAINER_OF((struct weft_stream *)(uintptr_t)s, struct weft__h2_tunnel, s);
+}
 
 static struct weft__h2_stream *below(const struct weft_stream *s)
 {
-    const struct weft__h2_tunnel *t = WEFT__CONTAINER_OF(s, struct weft__h2_tunnel, s);
-    return t->e != NULL ? t->e->st : NULL;
+    return of(s)->st;
+}
+
+static int is_over(void)
+{
+    return weft__fail(-ECONNRESET, "the HTTP/2 connection has ended, or on a plain thread the "
+                                   "request");
+}
+
+/* What a wait came to, as streams tell it. At the connection's end waits are cut short. */
+static ssize_t told(const struct weft__h2_stream *st, ssize_t res)
+{
+    if (res >= 0 || res == -ETIMEDOUT || (res == -ECANCELED && weft_canceled() < 0))
+        return res;
+    if (st->h2->error < 0)
+        return is_over();
+    return res == WEFT_EEOF ? -ECONNRESET : res; /* the peer has reset the stream */
 }
 
 static ssize_t await_bytes(struct weft_stream *s, const void **data, weft_deadline d)
 {
     struct weft__h2_stream *st = below(s);
     if (st == NULL)
-        return WEFT_ECLOSED;
+        return is_over();
     ssize_t n = weft__h2_peek(st, data, d);
     if (n == 0)
         s->end = true;
-    return n == WEFT_EEOF ? -ECONNRESET : n; /* the peer has reset the stream */
+    return told(st, n);
 }
 
 static ssize_t tunnel_read(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
@@ -69,13 +93,13 @@ static ssize_t tunnel_fill(struct weft_stream *s, weft_deadline d)
 static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t *moved,
                         weft_deadline d)
 {
+    struct weft__h2_stream *st = below(s);
     int err = 0;
     for (int i = 0; i < n && err == 0; i++) {
-        struct weft__h2_stream *st = below(s);
         if (st == NULL)
-            return WEFT_ECLOSED;
+            return is_over();
         size_t len = iov[i].iov_len;
-        err = weft__h2_write(st, iov[i].iov_base, len, false, d);
+        err = (int)told(st, weft__h2_write(st, iov[i].iov_base, len, false, d));
         size_t sent = err == 0 ? len : len - weft__min_size(len, st->unsent);
         *moved += sent;
         weft__stream_sent(s, sent);
@@ -86,7 +110,7 @@ static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t 
 static int tunnel_flush(struct weft_stream *s, weft_deadline d)
 {
     struct weft__h2_stream *st = below(s);
-    return st == NULL ? WEFT_ECLOSED : weft__h2_flush(st->h2, d);
+    return st == NULL ? is_over() : (int)told(st, weft__h2_flush(st->h2, d));
 }
 
 /* The end is submitted; what waits for it is flush, or finish. */
@@ -94,9 +118,9 @@ static int tunnel_shutdown(struct weft_stream *s)
 {
     struct weft__h2_stream *st = below(s);
     if (st == NULL)
-        return WEFT_ECLOSED;
+        return is_over();
     int err = weft__h2_write(st, "", 0, true, WEFT_NOW);
-    return err == -ETIMEDOUT || err == -ECANCELED || err == -EPIPE ? 0 : err;
+    return err == -ETIMEDOUT || err == -ECANCELED || err == -EPIPE ? 0 : (int)told(st, err);
 }
 
 static int tunnel_finish(struct weft_stream *s, weft_deadline d)
@@ -106,18 +130,32 @@ static int tunnel_finish(struct weft_stream *s, weft_deadline d)
         return 0;
     int err = s->shut || s->error < 0 ? 0 : weft__h2_write(st, "", 0, true, d);
     s->shut = true;
-    return err == -EPIPE ? 0 : err; /* the peer has ended it, too */
+    return err == -EPIPE ? 0 : (int)told(st, err); /* the peer has ended it, too */
+}
+
+/* The stream is nobody's any more. */
+static void let_go(struct weft__h2_tunnel *t)
+{
+    struct weft__h2_stream *st = t->st;
+    weft__list_remove(&t->link);
+    t->st = NULL;
+    weft__h2_let_go(st);
 }
 
 static void tunnel_release(struct weft_stream *s, bool abrupt)
 {
-    struct weft__h2_tunnel *t = WEFT__CONTAINER_OF(s, struct weft__h2_tunnel, s);
-    if (t->e == NULL)
+    struct weft__h2_tunnel *t = of(s);
+    if (t->st == NULL)
         return;
+    struct weft__h2 *h2 = t->st->h2;
     if (abrupt)
-        weft__h2_reset(t->e->st, NGHTTP2_CANCEL);
-    t->e->tunnel = NULL;
-    t->e = NULL;
+        weft__h2_reset(t->st, NGHTTP2_CANCEL);
+    if (t->e == NULL)
+        let_go(t);
+    else
+        t->e->tunnel = NULL;
+    int err = weft__h2_flush(h2, WEFT_NOW);
+    (void)err; /* who reads for the connection sends what could not be sent */
 }
 
 static int tunnel_address(const struct weft_stream *s, bool peer, struct weft_address *ret)
@@ -148,14 +186,52 @@ int weft__h2_tunnel_open(struct weft__h2_exchange *e, struct weft_stream **ret)
     weft__stream_init(&t->s, &tunnel_class, e->x.stream->loop);
     t->s.fd = -1;
     t->e = e;
+    t->st = e->st;
     e->tunnel = t;
     *ret = &t->s;
     return 0;
 }
 
-void weft__h2_tunnel_cut(struct weft__h2_exchange *e)
+/* --- The ends of what is around it ------------------------------------------------------------ */
+
+bool weft__h2_tunnel_goes_on(struct weft__h2_exchange *e)
 {
-    if (e->tunnel != NULL)
-        e->tunnel->e = NULL;
+    struct weft__h2_tunnel *t = e->tunnel;
+    if (t == NULL)
+        return false;
     e->tunnel = NULL;
+    t->e = NULL;
+    if (t->s.loop == NULL) { /* the one flow that reads for the connection goes on to others */
+        t->st = NULL;
+        return false;
+    }
+    weft__list_push_back(&t->st->h2->tunnels, &t->link);
+    return true;
+}
+
+static void interrupt(const struct weft__flow *f)
+{
+    if (f != NULL && f->wait != NULL)
+        weft__wait_abort(f->wait, -ECANCELED);
+}
+
+void weft__h2_tunnels_end(struct weft__h2 *h2)
+{
+    struct weft__node *n;
+    WEFT__ASSERT(h2->error < 0);
+    if (weft__list_empty(&h2->tunnels))
+        return;
+    weft_shield(0);
+    while ((n = weft__list_first(&h2->tunnels)) != NULL) {
+        struct weft__h2_tunnel *t = WEFT__CONTAINER_OF(n, struct weft__h2_tunnel, link);
+        if (t->s.reader == NULL && t->s.writer == NULL) {
+            let_go(t);
+            continue;
+        }
+        interrupt(t->s.reader); /* again and again: it may be between two waits of its write */
+        interrupt(t->s.writer);
+        int err = weft_yield();
+        (void)err; /* it is not for long that they are inside */
+    }
+    weft_unshield();
 }
