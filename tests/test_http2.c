@@ -17,6 +17,8 @@ struct ends {
     size_t body_len; /* of each reply */
     bool slow;       /* the server answers nothing */
     size_t interims; /* 1xx before each reply */
+    bool keeps;      /* the server's streams are the test's */
+    struct weft__h2_stream *kept;
 };
 
 struct request {
@@ -96,7 +98,10 @@ static int serve(void *arg)
         struct weft__node *n;
         while ((n = weft__list_pop_front(&e->ready)) != NULL) {
             struct request *q = WEFT__CONTAINER_OF(n, struct request, link);
-            if (e->slow) {
+            if (e->keeps) {
+                e->kept = q->st;
+                free(q);
+            } else if (e->slow) {
                 weft__h2_let_go(q->st);
                 free(q);
             } else {
@@ -108,18 +113,26 @@ static int serve(void *arg)
     return 0;
 }
 
-static void open_ends(struct ends *e, const struct weft__h2_options *o)
+/* Takes the streams. */
+static void open_on(struct ends *e, struct weft_stream *a, struct weft_stream *b,
+                    const struct weft__h2_options *o)
 {
     struct weft__h2_options so = o != NULL ? *o : (struct weft__h2_options){0};
-    struct weft__h2_options co = {0};
-    *e = (struct ends){.group = kit_group(), .body_len = 100};
+    struct weft__h2_options co = so;
+    *e = (struct ends){.group = kit_group(), .body_len = 100, .a = a, .b = b};
     weft__list_init(&e->ready);
     so.request = take;
     so.arg = e;
-    CHECK_EQ(weft_pipe_open(&e->a, &e->b, 0), 0);
     CHECK_EQ(weft__h2_open(&e->client, e->a, false, &co), 0);
     CHECK_EQ(weft__h2_open(&e->server, e->b, true, &so), 0);
     kit_go(e->group, "serves", serve, e);
+}
+
+static void open_ends(struct ends *e, const struct weft__h2_options *o)
+{
+    struct weft_stream *a = NULL, *b = NULL;
+    CHECK_EQ(weft_pipe_open(&a, &b, 0), 0);
+    open_on(e, a, b, o);
 }
 
 static void close_ends(struct ends *e)
@@ -454,6 +467,40 @@ static int nothing_behind_the_end(void *arg)
     return 0;
 }
 
+/* What the stream below has no room for goes with the next that is sent: nothing is lost of a piece
+ * that has been taken, and nothing has been taken of one that was refused. */
+static int taken_is_sent(void *arg)
+{
+    static const char piece[1000];
+    const struct weft__h2_options wide = {.window = 64u << 20, .session_window = 64u << 20};
+    struct weft_stream *a = NULL, *b = NULL;
+    struct ends e;
+    size_t sent = 0;
+    int err = 0;
+    (void)arg;
+    CHECK_EQ(weft_socketpair(&a, &b), 0);
+    open_on(&e, a, b, &wide);
+    e.keeps = true;
+    struct weft__h2_stream *st = ask(&e, false);
+    CHECK_EQ(weft__h2_flush(e.client, weft_after_s(30)), 0);
+    while (e.kept == NULL)
+        CHECK_EQ(weft_yield(), 0);
+    const nghttp2_nv head = nv(":status", "200");
+    CHECK_EQ(weft__h2_respond(e.kept, &head, 1, true), 0);
+    for (; err == 0; sent += err == 0 ? sizeof piece : 0)
+        err = weft__h2_write(e.kept, piece, sizeof piece, false, WEFT_NOW);
+    CHECK_EQ(err, -ETIMEDOUT);
+    CHECK_EQ(e.kept->unsent, sizeof piece);
+    CHECK(sent > 64u << 10); /* the socket is full, and its stream's queue, and there is more */
+    (void)weft__h2_write(e.kept, "", 0, true, WEFT_NOW);
+    CHECK_EQ(weft__h2_head(st, weft_after_s(30)), 0);
+    CHECK_EQ(drain(st), sent);
+    weft__h2_let_go(st);
+    weft__h2_let_go(e.kept);
+    close_ends(&e);
+    return 0;
+}
+
 static bool never(void *arg)
 {
     (void)arg;
@@ -493,6 +540,6 @@ static const struct kit_case cases[] = {
     IN_TASK(readers_change),   IN_TASK(unread),        IN_TASK(reset_by_server),
     IN_TASK(peer_is_gone),     IN_TASK(goaway),        IN_TASK(garbage),
     IN_TASK(rapid_reset),      IN_TASK(ping_flood),    IN_TASK(nothing_behind_the_end),
-    IN_TASK(late_among_noise), IN_TASK(many_interims),
+    IN_TASK(late_among_noise), IN_TASK(many_interims), IN_TASK(taken_is_sent),
 };
 KIT_MAIN(cases)

@@ -84,6 +84,7 @@ struct weft__h2_stream {
     struct weft__buffer in;
     const uint8_t *out; /* the writer's */
     size_t out_left;
+    bool whole;               /* it goes in one piece, or not at all */
     size_t unsent;            /* of the last piece, when its write failed */
     struct weft__buffer held; /* by weft__h2_queue, for want of a window; before `out` */
     int64_t held_ns;          /* since when nothing of it moves; 0: not known */
@@ -194,11 +195,16 @@ bool weft__h2_has_bytes(const struct weft__h2_stream *st); /* or their end: peek
 ssize_t weft__h2_peek(struct weft__h2_stream *st, const void **data, weft_deadline d);
 void weft__h2_consume(struct weft__h2_stream *st, size_t n);
 /* Sends a piece of the body; end: the last. Waits for the peer's windows, for options.write_ms if
- * they do not move. After an error the stream is of no use. -EPIPE: the peer wants no more, or, to
- * a client, has replied with anything but 2xx.
+ * they do not move. What nghttp2 has taken whole is sent, if need be by another flow: 0. After an
+ * error the stream is of no use. -EPIPE: the peer wants no more, or, to a client, has replied with
+ * anything but 2xx.
  */
 int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, bool end,
                    weft_deadline d);
+/* The same of a piece for which there is room as a whole; else nothing of it goes (-ETIMEDOUT), and
+ * the stream is as before. Does not wait. len: up to WEFT__H2_AT_ONCE_MAX. */
+#define WEFT__H2_AT_ONCE_MAX 16384u /* what one frame can always have */
+int weft__h2_write_at_once(struct weft__h2_stream *st, const void *data, size_t len);
 /*
  * The same for who may not wait: what the windows do not let through yet is copied, and leaves as
  * they open, with or without the user. -ENOBUFS: more than WEFT__H2_HELD_MAX of the connection's

@@ -205,6 +205,8 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
     (void)arg;
     size_t held = weft__buffer_len(&st->held);
     size_t n = weft__min_size(len, held > 0 ? held : st->out_left);
+    if (st->whole && n < st->out_left)
+        n = 0;
     st->h2->sent += n;
     if (held > 0) {
         memcpy(buf, weft__buffer_data(&st->held), n);
@@ -307,10 +309,16 @@ int weft__h2_interim(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n)
     return err < 0 ? submit_error(err) : 0;
 }
 
+/* The piece is nghttp2's: whoever sends next takes it along. */
+static bool is_taken(const struct weft__h2_stream *st)
+{
+    return st->out_left == 0 && (!st->out_end || st->out_done);
+}
+
 static bool piece_sent(void *arg)
 {
     const struct weft__h2_stream *st = arg;
-    return st->closed || st->unwanted || (st->out_left == 0 && (!st->out_end || st->out_done));
+    return st->closed || st->unwanted || is_taken(st);
 }
 
 static int may_write(const struct weft__h2_stream *st)
@@ -422,11 +430,21 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
     err = weft__h2_flush(h2, d);
     if (err == 0)
         err = await_sent(st, d);
-    if (err == 0 && (st->out_left > 0 || (end && !st->out_done)))
+    if ((err == -ETIMEDOUT || err == -ECANCELED) && is_taken(st))
+        err = 0;
+    if (err == 0 && !is_taken(st))
         err = -EPIPE; /* closed meanwhile */
     st->unsent = st->out_left;
     st->out = NULL;
     st->out_left = 0;
+    return err;
+}
+
+int weft__h2_write_at_once(struct weft__h2_stream *st, const void *data, size_t len)
+{
+    st->whole = true;
+    int err = weft__h2_write(st, data, len, false, WEFT_NOW);
+    st->whole = false;
     return err;
 }
 

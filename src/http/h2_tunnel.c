@@ -16,6 +16,8 @@
 #include "http/h2_request.h"
 #include "net/stream.h"
 
+#define JOINED_MAX 1024u /* bytes */
+
 struct weft__h2_tunnel {
     struct weft_stream s;        /* first: the two are one block */
     struct weft__node link;      /* in its connection's list, once the request is over */
@@ -90,21 +92,40 @@ static ssize_t tunnel_fill(struct weft_stream *s, weft_deadline d)
     return (ssize_t)rb->len;
 }
 
+/* Short pieces are made one, a frame's head and what it has: that can go as a whole, or not. */
+static bool join(struct iovec *iov, int n, uint8_t room[JOINED_MAX])
+{
+    size_t total = 0;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > JOINED_MAX - total)
+            return false;
+        if (iov[i].iov_len > 0)
+            memcpy(room + total, iov[i].iov_base, iov[i].iov_len);
+        total += iov[i].iov_len;
+    }
+    iov[0] = (struct iovec){.iov_base = room, .iov_len = total};
+    return true;
+}
+
 static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t *moved,
                         weft_deadline d)
 {
     struct weft__h2_stream *st = below(s);
+    uint8_t joined[JOINED_MAX];
     int err = 0;
+    if (st == NULL)
+        return is_over();
+    n = n > 1 && join(iov, n, joined) ? 1 : n;
+    bool at_once = n == 1 && d.ns == WEFT_NOW.ns && iov[0].iov_len <= WEFT__H2_AT_ONCE_MAX;
     for (int i = 0; i < n && err == 0; i++) {
-        if (st == NULL)
-            return is_over();
         size_t len = iov[i].iov_len;
-        err = (int)told(st, weft__h2_write(st, iov[i].iov_base, len, false, d));
+        err = at_once ? weft__h2_write_at_once(st, iov[i].iov_base, len)
+                      : weft__h2_write(st, iov[i].iov_base, len, false, d);
         size_t sent = err == 0 ? len : len - weft__min_size(len, st->unsent);
         *moved += sent;
         weft__stream_sent(s, sent);
     }
-    return err;
+    return (int)told(st, err);
 }
 
 static int tunnel_flush(struct weft_stream *s, weft_deadline d)
