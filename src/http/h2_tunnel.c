@@ -121,9 +121,7 @@ static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t 
         size_t len = iov[i].iov_len;
         err = at_once ? weft__h2_write_at_once(st, iov[i].iov_base, len)
                       : weft__h2_write(st, iov[i].iov_base, len, false, d);
-        size_t sent = err == 0 ? len : len - weft__min_size(len, st->unsent);
-        *moved += sent;
-        weft__stream_sent(s, sent);
+        *moved += err == 0 ? len : len - weft__min_size(len, st->unsent);
     }
     return (int)told(st, err);
 }
