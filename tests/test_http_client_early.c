@@ -348,6 +348,72 @@ static int refuse_h2(struct weft_stream *s, void *arg)
     return 0;
 }
 
+/* The next frame; the code of an RST_STREAM. */
+static int read_frame(struct weft_stream *s, uint8_t head[9], uint32_t *code)
+{
+    uint8_t body[16384];
+    CHECK_EQ(weft_read_full(s, head, 9, soon()), 0);
+    size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+    CHECK(len <= sizeof body);
+    CHECK_EQ(weft_read_full(s, body, len, soon()), 0);
+    CHECK(head[3] != 0 || (head[4] & 1) == 0); /* no data with END_STREAM */
+    *code = len >= 4 ? body[3] : 0;
+    return (int)len;
+}
+
+/* Says 413 when a window's worth of the body has come, and opens the window wide before the rest of
+ * the reply: what comes then must not look like all of the body. The client resets the stream when
+ * it has the reply (RFC 9113 section 8.1). */
+static int refuse_h2_opening(struct weft_stream *s, void *arg)
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0",
+                      reply[] = "\0\0\5\1\4\0\0\0\1\x08\x03"
+                                "413"
+                                "\0\0\2\0\0\0\0\0\1no"
+                                "\0\0\4\x8\0\0\0\0\0\x20\0\0\0"
+                                "\0\0\4\x8\0\0\0\0\1\x20\0\0\0"
+                                "\0\0\x8\6\0\0\0\0\0" /* a ping */
+                                "12345678",
+                      rest[] = "\0\0\2\0\1\0\0\0\1pe";
+    struct early *e = arg;
+    uint8_t head[9] = {0}, preface[24];
+    uint32_t code = 0;
+    CHECK_EQ(weft_read_full(s, preface, sizeof preface, soon()), 0);
+    CHECK_EQ(weft_write(s, settings, sizeof settings - 1, soon()), 0);
+    while (e->got < 65535) {
+        int len = read_frame(s, head, &code);
+        e->got += head[3] == 0 ? (size_t)len : 0;
+    }
+    for (int i = 0; i < 2; i++) { /* two answers, for the first overtakes what is ready */
+        CHECK_EQ(weft_write(s, i == 0 ? reply : reply + 51, i == 0 ? sizeof reply - 1 : 17, soon()),
+                 0);
+        do
+            (void)read_frame(s, head, &code);
+        while (head[3] != 6);
+    }
+    CHECK_EQ(weft_write(s, rest, sizeof rest - 1, soon()), 0);
+    do
+        (void)read_frame(s, head, &code);
+    while (head[3] != 3);
+    CHECK_EQ(code, 8); /* CANCEL */
+    weft_event_set(&e->done);
+    return 0;
+}
+
+static int refused_in_between(void *arg)
+{
+    void *body = much();
+    (void)arg;
+    struct early e = {.done = WEFT_EVENT_INIT};
+    early_open(&e, refuse_h2_opening);
+    struct weft_http_call call = {.body = body, .body_len = MUCH};
+    CHECK_EQ(ask(&e, call, true), 413);
+    CHECK_EQ(weft_event_wait(&e.done, soon()), 0);
+    early_close(&e);
+    free(body);
+    return 0;
+}
+
 static int on_thread_h2(struct weft_job *job, void *arg)
 {
     struct early *e = arg;
@@ -382,7 +448,14 @@ static int refused_h2(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(refused), IN_TASK(refused_secured), IN_TASK(in_pieces),  IN_TASK(taken),
-    IN_TASK(lost),    IN_TASK(given_up),        IN_TASK(refused_h2), IN_TASK(continued),
+    IN_TASK(refused),
+    IN_TASK(refused_secured),
+    IN_TASK(in_pieces),
+    IN_TASK(taken),
+    IN_TASK(lost),
+    IN_TASK(given_up),
+    IN_TASK(refused_h2),
+    IN_TASK(continued),
+    IN_TASK(refused_in_between),
 };
 KIT_MAIN(cases)

@@ -205,7 +205,7 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
     (void)arg;
     size_t held = weft__buffer_len(&st->held);
     size_t n = weft__min_size(len, held > 0 ? held : st->out_left);
-    if (st->whole && n < st->out_left)
+    if (st->unwanted || (st->whole && n < st->out_left))
         n = 0;
     st->h2->sent += n;
     if (held > 0) {
@@ -435,6 +435,8 @@ int weft__h2_write(struct weft__h2_stream *st, const void *data, size_t len, boo
     if (err == 0 && !is_taken(st))
         err = -EPIPE; /* closed meanwhile */
     st->unsent = st->out_left;
+    if (st->out_left > 0)
+        st->out_end = false; /* without this piece the body is not whole */
     st->out = NULL;
     st->out_left = 0;
     return err;
