@@ -176,6 +176,17 @@ static int take_head(struct weft_http_reply *r, const struct weft__h2_fields *f,
     return 0;
 }
 
+static int take_trailers(struct weft_http_reply *r)
+{
+    struct weft__h2_stream *st = r->stream;
+    if (st->trailers.n == 0 || r->trailers != NULL)
+        return 0;
+    int err = weft__http_reply_copy(st->trailers.text, st->trailers.at, st->trailers.n,
+                                    &r->trailer_text, &r->trailers);
+    r->n_trailers = err == 0 ? st->trailers.n : 0;
+    return err;
+}
+
 static void let_go(struct weft_http_reply *r)
 {
     struct weft__h2_stream *st = r->stream;
@@ -223,18 +234,7 @@ static int exchange(struct weft__http_conn *conn, struct weft__http_ask *a,
     err = take_head(r, &st->head, a->call);
     weft__h2_fields_fini(&st->head);
     r->ended = st->end_in && weft__buffer_len(&st->in) == 0;
-    return err;
-}
-
-static int take_trailers(struct weft_http_reply *r)
-{
-    struct weft__h2_stream *st = r->stream;
-    if (st->trailers.n == 0 || r->trailers != NULL)
-        return 0;
-    int err = weft__http_reply_copy(st->trailers.text, st->trailers.at, st->trailers.n,
-                                    &r->trailer_text, &r->trailers);
-    r->n_trailers = err == 0 ? st->trailers.n : 0;
-    return err;
+    return err == 0 && r->ended ? take_trailers(r) : err; /* nobody reads to the end of nothing */
 }
 
 static ssize_t h2_peek(struct weft_http_reply *r, const void **data, weft_deadline d)

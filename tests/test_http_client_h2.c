@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP client over HTTP/2 with servers that answer early, late, in one piece or with nothing:
+ * trailers, bodies that fail, bodies that are asked for first, heads that are too long. In
+ * simulation; the server is mostly bytes by hand.
+ */
+#include "http_client_kit.h"
+
+#include <weft/http_server.h>
+#include <weft/listener.h>
+#include <weft/sim.h>
+
+#define DATA 0
+#define HEADERS 1
+#define RST_STREAM 3
+#define PING 6
+#define GOAWAY 7
+#define END_STREAM 1
+
+struct scene {
+    int (*connection)(struct weft_stream *s, struct scene *x); /* of the server */
+    int (*client)(struct scene *x, struct weft_http_client *c);
+    struct weft_group *group; /* of the connections */
+    struct weft_event over;
+    size_t connections;
+    size_t produced; /* calls */
+    int fails;       /* what the producer comes to, after the first piece */
+    int64_t wait_ms; /* before the server says what it says */
+    const char *says;
+    size_t says_len;
+    int got;         /* the type of frame that came next */
+    int64_t came_ms; /* after the head */
+    bool expected;   /* the handler has seen the field */
+};
+
+/* --- The server ------------------------------------------------------------------------------- */
+
+struct frame {
+    uint8_t type, flags;
+    uint32_t id;
+};
+
+/* False: the client has ended the connection. */
+static bool next_frame(struct weft_stream *s, struct frame *f)
+{
+    uint8_t head[9], body[16384];
+    if (weft_read_full(s, head, sizeof head, soon()) < 0)
+        return false;
+    size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+    CHECK(len <= sizeof body);
+    if (len > 0)
+        CHECK_EQ(weft_read_full(s, body, len, soon()), 0);
+    *f = (struct frame){head[3], head[4], (uint32_t)head[7] << 8 | head[8]};
+    return true;
+}
+
+/* The preface and what comes until the first head, and settings. */
+static void begin(struct weft_stream *s, struct frame *f)
+{
+    char preface[24];
+    CHECK_EQ(weft_read_full(s, preface, sizeof preface, soon()), 0);
+    CHECK_EQ(weft_write(s, "\0\0\0\4\0\0\0\0\0", 9, soon()), 0);
+    do
+        CHECK(next_frame(s, f));
+    while (f->type != HEADERS);
+}
+
+/* Of the stream that the client opens first. */
+#define OK_ALONE "\0\0\1\1\5\0\0\0\1\x88"
+#define OK_HEAD "\0\0\1\1\4\0\0\0\1\x88"
+#define CONTINUE                                                                                   \
+    "\0\0\5\1\4\0\0\0\1\x08\x03"                                                                   \
+    "100"
+#define HINTS                                                                                      \
+    "\0\0\5\1\4\0\0\0\1\x08\x03"                                                                   \
+    "103"
+#define TOO_MUCH                                                                                   \
+    "\0\0\5\1\5\0\0\0\1\x08\x03"                                                                   \
+    "413"
+
+static void put(struct weft_stream *s, const char *data, size_t len)
+{
+    CHECK_EQ(weft_write(s, data, len, soon()), 0);
+    CHECK_EQ(weft_flush(s, soon()), 0);
+}
+#define PUT(s, text) put(s, text, sizeof(text) - 1)
+
+struct accepted {
+    struct scene *x;
+    struct weft_stream *s;
+};
+
+static int run_connection(void *arg)
+{
+    struct accepted *a = arg;
+    struct frame f;
+    CHECK_EQ(a->x->connection(a->s, a->x), 0);
+    while (next_frame(a->s, &f))
+        continue;
+    weft_abort(&a->s);
+    free(a);
+    return 0;
+}
+
+static int accept_all(void *arg)
+{
+    struct scene *x = arg;
+    struct weft_listener *l = NULL;
+    CHECK_EQ(weft_listen(&l, "tcp://*:80", NULL), 0);
+    for (;;) {
+        struct accepted *a = calloc(1, sizeof *a);
+        CHECK(a != NULL);
+        a->x = x;
+        if (weft_accept(l, &a->s, WEFT_NEVER) < 0) {
+            free(a);
+            break;
+        }
+        x->connections++;
+        kit_go(x->group, "connection", run_connection, a);
+    }
+    weft_listener_close(&l);
+    return 0;
+}
+
+static int be_server(void *arg)
+{
+    struct scene *x = arg;
+    x->group = kit_group();
+    struct weft_group *g = kit_group();
+    kit_go(g, "accepts", accept_all, x);
+    CHECK_EQ(weft_event_wait(&x->over, WEFT_NEVER), 0);
+    CHECK_EQ(weft_group_wait(x->group, soon()), 0); /* the client has closed them all */
+    CHECK_EQ(weft_group_close(&x->group), 0);
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
+static int be_client(void *arg)
+{
+    struct scene *x = arg;
+    struct weft_http_client *c = client_of(&(struct weft_http_client_options){.http2_prior = true});
+    int err = x->client(x, c);
+    weft_http_client_close(&c);
+    weft_event_set(&x->over);
+    return err;
+}
+
+static void play_with(struct scene *x, weft_fn server)
+{
+    struct weft_sim *sim = NULL;
+    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    CHECK_EQ(weft_sim_host(sim, "server", server, x), 0);
+    CHECK_EQ(weft_sim_host(sim, "client", be_client, x), 0);
+    CHECK_EQ(weft_sim_run(sim, weft_s(600)), 0);
+    CHECK_EQ(weft_sim_close(&sim), 0);
+}
+
+static void play(struct scene *x)
+{
+    play_with(x, be_server);
+}
+
+/* --- Trailers --------------------------------------------------------------------------------- */
+
+#define TRAILERS                                                                                   \
+    "\0\0\x0f\1\5\0\0\0\1\0\x0b"                                                                   \
+    "grpc-status"                                                                                  \
+    "\1"                                                                                           \
+    "5"
+
+static int both_at_once(struct weft_stream *s, struct scene *x)
+{
+    struct frame f;
+    (void)x;
+    begin(s, &f);
+    PUT(s, OK_HEAD TRAILERS);
+    return 0;
+}
+
+static int one_by_one(struct weft_stream *s, struct scene *x)
+{
+    struct frame f;
+    (void)x;
+    begin(s, &f);
+    PUT(s, OK_HEAD);
+    CHECK_EQ(weft_sleep_ms(100), 0);
+    PUT(s, TRAILERS);
+    return 0;
+}
+
+static int wants_trailers(struct scene *x, struct weft_http_client *c)
+{
+    struct weft_http_reply *r = NULL;
+    const void *data;
+    size_t len;
+    (void)x;
+    CHECK_EQ(weft_http_get(c, "http://server/", &r, soon()), 0);
+    CHECK_EQ(weft_http_reply_status(r), 200);
+    CHECK_EQ(weft_http_reply_body(r, &data, &len, soon()), 0);
+    CHECK_EQ(len, 0);
+    CHECK(weft_http_reply_trailer(r, "grpc-status") != NULL);
+    CHECK_EQ(strcmp(weft_http_reply_trailer(r, "grpc-status"), "5"), 0);
+    weft_http_reply_close(&r);
+    return 0;
+}
+
+/* Behind a body of nothing, too, in whatever pieces they come. */
+static void trailers(const char *driver)
+{
+    (void)driver;
+    play(&(struct scene){.connection = one_by_one, .client = wants_trailers});
+    play(&(struct scene){.connection = both_at_once, .client = wants_trailers});
+}
+
+static const struct kit_case cases[] = {ON_THREAD(trailers)};
+KIT_MAIN(cases)
