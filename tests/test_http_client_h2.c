@@ -213,5 +213,71 @@ static void trailers(const char *driver)
     play(&(struct scene){.connection = both_at_once, .client = wants_trailers});
 }
 
-static const struct kit_case cases[] = {ON_THREAD(trailers)};
+/* --- Bodies that fail ------------------------------------------------------------------------- */
+
+static ssize_t produce_and_fail(void *arg, void *buf, size_t cap, weft_deadline d)
+{
+    struct scene *x = arg;
+    (void)d;
+    if (x->produced++ > 0)
+        return x->fails;
+    memset(buf, 'p', cap);
+    return (ssize_t)cap;
+}
+
+static int rewind_it(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* Says nothing of the second request. */
+static int waits_for_more(struct weft_stream *s, struct scene *x)
+{
+    struct frame f;
+    begin(s, &f);
+    PUT(s, OK_ALONE);
+    do
+        CHECK(next_frame(s, &f));
+    while (f.id != 3 || (f.type != RST_STREAM && (f.flags & END_STREAM) == 0));
+    x->got = f.type;
+    return 0;
+}
+
+static int fails_half_way(struct scene *x, struct weft_http_client *c)
+{
+    struct weft_http_reply *r = NULL;
+    struct weft_http_client_stats st;
+    const struct weft_http_call call = {.url = "http://server/",
+                                        .method = "PUT",
+                                        .produce = produce_and_fail,
+                                        .rewind = rewind_it,
+                                        .produce_arg = x,
+                                        .produce_len = -1};
+    CHECK_EQ(weft_http_get(c, "http://server/", &r, soon()), 0);
+    weft_http_reply_close(&r);
+    int64_t began = weft_now_ns();
+    CHECK_EQ(weft_http_fetch(c, &call, &r, soon()), x->fails);
+    CHECK(weft_now_ns() - began < weft_s(1));
+    CHECK_EQ(x->produced, 2); /* it is not sent again */
+    weft_http_client_stats(c, &st);
+    CHECK_EQ(st.retries, 0);
+    return 0;
+}
+
+/* An error of the producer's ends the request, whatever a connection could mean by it. */
+static void producers_fail(const char *driver)
+{
+    static const int errors[] = {-EPIPE, -ECONNRESET, WEFT_EEOF, -EIO};
+    (void)driver;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(errors); i++) {
+        struct scene x = {
+            .connection = waits_for_more, .client = fails_half_way, .fails = errors[i]};
+        play(&x);
+        CHECK_EQ(x.got, RST_STREAM);
+        CHECK_EQ(x.connections, 1);
+    }
+}
+
+static const struct kit_case cases[] = {ON_THREAD(trailers), ON_THREAD(producers_fail)};
 KIT_MAIN(cases)

@@ -109,7 +109,9 @@ static void trace_fields(const struct weft_http_call *call, char kind, const ngh
                          (int)nv[i].valuelen, nv[i].value);
 }
 
-static int send_produced(struct weft__h2_stream *st, struct weft__http_ask *a, weft_deadline d)
+/* *own: it is the producer that has failed. */
+static int send_produced(struct weft__h2_stream *st, struct weft__http_ask *a, bool *own,
+                         weft_deadline d)
 {
     const struct weft_http_call *call = a->call;
     uint64_t total = 0;
@@ -121,6 +123,7 @@ static int send_produced(struct weft__h2_stream *st, struct weft__http_ask *a, w
     a->sent_body = true;
     while (err == 0 && (n = call->produce(call->produce_arg, buf, PIECE, d)) != 0) {
         total += n > 0 ? (uint64_t)n : 0;
+        *own = n < 0;
         if (n < 0)
             err = (int)n;
         else if (call->produce_len >= 0 && total > (uint64_t)call->produce_len)
@@ -137,12 +140,13 @@ static int send_produced(struct weft__h2_stream *st, struct weft__http_ask *a, w
     return err;
 }
 
-static int send_body(struct weft__h2_stream *st, struct weft__http_ask *a, weft_deadline d)
+static int send_body(struct weft__h2_stream *st, struct weft__http_ask *a, bool *own,
+                     weft_deadline d)
 {
     if (!a->body)
         return weft__h2_flush(st->h2, d);
     if (a->call->produce != NULL)
-        return send_produced(st, a, d);
+        return send_produced(st, a, own, d);
     return weft__h2_write(st, a->call->body, a->call->body_len, true, d);
 }
 
@@ -225,7 +229,10 @@ static int exchange(struct weft__http_conn *conn, struct weft__http_ask *a,
         return err;
     r->stream = st;
     conn->requests++;
-    int sent = send_body(st, a, d);
+    bool own = false;
+    int sent = send_body(st, a, &own, d);
+    if (own)
+        return sent; /* tells nothing of the connection */
     err = sent < 0 && sent != -EPIPE ? sent : weft__h2_head(st, d);
     if (err < 0) {
         judge(a, st, err);
