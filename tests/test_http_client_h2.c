@@ -28,6 +28,8 @@ struct scene {
     int64_t wait_ms; /* before the server says what it says */
     const char *says;
     size_t says_len;
+    const char *then; /* behind the body */
+    size_t then_len;
     int got;         /* the type of frame that came next */
     int64_t came_ms; /* after the head */
     bool expected;   /* the handler has seen the field */
@@ -279,5 +281,156 @@ static void producers_fail(const char *driver)
     }
 }
 
-static const struct kit_case cases[] = {ON_THREAD(trailers), ON_THREAD(producers_fail)};
+/* --- Bodies that are asked for first ---------------------------------------------------------- */
+
+/* Says what it is to say some time after the head, and sees what comes then, and when. */
+static int answers_later(struct weft_stream *s, struct scene *x)
+{
+    struct frame f;
+    begin(s, &f);
+    int64_t began = weft_now_ns();
+    CHECK_EQ(weft_sleep_ms(x->wait_ms), 0);
+    CHECK_EQ(x->produced, 0);
+    put(s, x->says, x->says_len);
+    do
+        CHECK(next_frame(s, &f));
+    while (f.type != DATA && f.type != RST_STREAM);
+    x->got = f.type;
+    x->came_ms = (weft_now_ns() - began) / 1000000;
+    while (f.type == DATA && (f.flags & END_STREAM) == 0)
+        CHECK(next_frame(s, &f));
+    if (f.type == DATA)
+        put(s, x->then, x->then_len);
+    return 0;
+}
+
+static ssize_t produce_once(void *arg, void *buf, size_t cap, weft_deadline d)
+{
+    struct scene *x = arg;
+    (void)cap, (void)d;
+    memset(buf, 'p', 100);
+    return x->produced++ == 0 ? 100 : 0;
+}
+
+static int post_and_expect(struct scene *x, struct weft_http_client *c, const char *url)
+{
+    struct weft_http_reply *r = NULL;
+    const struct weft_http_call call = {.url = url,
+                                        .produce = produce_once,
+                                        .produce_arg = x,
+                                        .produce_len = -1,
+                                        .expect_continue = true};
+    CHECK_EQ(weft_http_fetch(c, &call, &r, soon()), 0);
+    int status = weft_http_reply_status(r);
+    weft_http_reply_close(&r);
+    return status;
+}
+
+static int is_let(struct scene *x, struct weft_http_client *c)
+{
+    CHECK_EQ(post_and_expect(x, c, "http://server/"), 200);
+    CHECK_EQ(x->produced, 2);
+    return 0;
+}
+
+static int is_not_let(struct scene *x, struct weft_http_client *c)
+{
+    CHECK_EQ(post_and_expect(x, c, "http://server/"), 413);
+    CHECK_EQ(x->produced, 0);
+    return 0;
+}
+
+static void let(const char *says, size_t says_len, const char *then, size_t then_len,
+                int64_t wait_ms, int64_t came_ms)
+{
+    struct scene x = {.connection = answers_later,
+                      .client = is_let,
+                      .wait_ms = wait_ms,
+                      .says = says,
+                      .says_len = says_len,
+                      .then = then,
+                      .then_len = then_len};
+    play(&x);
+    CHECK_EQ(x.got, DATA);
+    CHECK(x.came_ms >= came_ms && x.came_ms < came_ms + 500);
+}
+
+static void asks_first(const char *driver)
+{
+    static const char hints[] = HINTS, both[] = HINTS CONTINUE, refusal[] = TOO_MUCH,
+                      ok[] = OK_ALONE, ok_head[] = OK_HEAD, end[] = "\0\0\0\0\1\0\0\0\1";
+    (void)driver;
+    let(both, sizeof both - 1, ok, sizeof ok - 1, 300, 300);
+    let(ok_head, sizeof ok_head - 1, end, sizeof end - 1, 300, 300);
+    let(hints, sizeof hints - 1, ok, sizeof ok - 1, 0, 1000); /* it does not know of it */
+    struct scene no = {.connection = answers_later,
+                       .client = is_not_let,
+                       .wait_ms = 300,
+                       .says = refusal,
+                       .says_len = sizeof refusal - 1};
+    play(&no);
+    CHECK_EQ(no.got, RST_STREAM);
+}
+
+/* Our own server asks for the body when the handler does. */
+static int reads_it(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    struct scene *x = arg;
+    const void *data;
+    size_t len;
+    CHECK_EQ(weft_sleep_ms(300), 0);
+    CHECK_EQ(x->produced, 0);
+    x->expected = weft_http_field(q, "Expect") != NULL;
+    int64_t began = weft_now_ns();
+    int err = weft_http_body(q, &data, &len, soon());
+    x->came_ms = (weft_now_ns() - began) / 1000000;
+    return err < 0 ? err : weft_http_text(r, 200, "%zu", len);
+}
+
+static int refuses_it(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_text(r, 403, "no");
+}
+
+static int be_our_server(void *arg)
+{
+    struct scene *x = arg;
+    struct weft_group *g = kit_group();
+    struct weft_http_app *app = NULL;
+    struct weft_http_server *server = NULL;
+    CHECK_EQ(weft_http_app_open(&app), 0);
+    CHECK_EQ(weft_http_route(app, "POST /read", reads_it, x), 0);
+    CHECK_EQ(weft_http_route(app, "POST /refuse", refuses_it, x), 0);
+    CHECK_EQ(weft_http_server_open(&server, g, "tcp://*:80", app, NULL), 0);
+    CHECK_EQ(weft_event_wait(&x->over, WEFT_NEVER), 0);
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_http_app_close(&app);
+    return 0;
+}
+
+static int asks_ours(struct scene *x, struct weft_http_client *c)
+{
+    CHECK_EQ(post_and_expect(x, c, "http://server/refuse"), 403);
+    CHECK_EQ(x->produced, 0);
+    CHECK_EQ(post_and_expect(x, c, "http://server/read"), 200);
+    CHECK_EQ(x->produced, 2);
+    CHECK(x->expected);
+    CHECK(x->came_ms < 500); /* which is long before the client's patience ends */
+    return 0;
+}
+
+static void asks_first_of_ours(const char *driver)
+{
+    (void)driver;
+    play_with(&(struct scene){.client = asks_ours}, be_our_server);
+}
+
+static const struct kit_case cases[] = {
+    ON_THREAD(trailers),
+    ON_THREAD(producers_fail),
+    ON_THREAD(asks_first),
+    ON_THREAD(asks_first_of_ours),
+};
 KIT_MAIN(cases)

@@ -14,6 +14,7 @@
 
 #define PIECE 16384u
 #define PSEUDO 4
+#define CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110 section 10.1.1) */
 #define TARGET_CAP (WEFT_URL_MAX + 1)
 
 /* --- The request ------------------------------------------------------------------------------ */
@@ -78,6 +79,8 @@ static int build(struct weft_http_client *c, const struct weft__http_ask *a, str
     int err = weft__http_ask_fields(c, a, put_field, q);
     if (err == 0)
         err = add_length(q, a);
+    if (err == 0 && a->body && a->call->expect_continue)
+        err = put_field(q, weft__slice_text("expect"), weft__slice_text("100-continue"));
     if (err < 0)
         return err;
     q->nv = weft__calloc(q->fields.n + PSEUDO, sizeof *q->nv);
@@ -140,11 +143,34 @@ static int send_produced(struct weft__h2_stream *st, struct weft__http_ask *a, b
     return err;
 }
 
+static bool is_answered(void *arg)
+{
+    const struct weft__h2_stream *st = arg;
+    return st->continued || st->head_done || st->closed;
+}
+
+/* Waits for a 100, or another answer: 1 when the body is to be sent, 0 when it is not. A 2xx that
+ * has not ended yet may wait for it: servers need say no 100 then. */
+static int may_continue(struct weft__h2_stream *st, weft_deadline d)
+{
+    weft_deadline patience = weft_earlier(d, weft_after_ms(CONTINUE_MS));
+    int err = weft__h2_flush(st->h2, d);
+    if (err == 0)
+        err = weft__h2_wait(st->h2, st, is_answered, st, false, patience);
+    if (err == -ETIMEDOUT && weft_left_ns(d) > 0)
+        return 1; /* some servers do not know it */
+    bool refused = st->closed || st->unwanted || (st->head_done && st->end_in);
+    return err < 0 ? err : !refused;
+}
+
 static int send_body(struct weft__h2_stream *st, struct weft__http_ask *a, bool *own,
                      weft_deadline d)
 {
     if (!a->body)
         return weft__h2_flush(st->h2, d);
+    int go = a->call->expect_continue ? may_continue(st, d) : 1;
+    if (go <= 0)
+        return go; /* the answer is there, or what has become of the stream */
     if (a->call->produce != NULL)
         return send_produced(st, a, own, d);
     return weft__h2_write(st, a->call->body, a->call->body_len, true, d);

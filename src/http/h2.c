@@ -348,22 +348,23 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     return err < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
-/* The first digit of a reply's status; of a 1xx before it (RFC 9113 section 8.1) the fields are
- * dropped. */
-static char status_class(const struct weft__h2 *h2, const struct weft__h2_stream *st)
+/* The status of a reply; "" where there is none. Of a 1xx before it (RFC 9113 section 8.1) the
+ * fields are dropped. */
+static struct weft__slice status_of(const struct weft__h2 *h2, const struct weft__h2_stream *st)
 {
     if (h2->server || st->head.n == 0)
-        return '\0';
-    struct weft__slice value = weft__http_slice(st->head.text, st->head.at[0].value);
-    return value.len == 3 ? value.at[0] : '\0';
+        return weft__slice_text("");
+    return weft__http_slice(st->head.text, st->head.at[0].value);
 }
 
 static void head_came(struct weft__h2 *h2, struct weft__h2_stream *st)
 {
     if (st->in_trailers)
         return;
-    char class = status_class(h2, st);
+    struct weft__slice status = status_of(h2, st);
+    char class = status.len == 3 ? status.at[0] : '\0';
     if (class == '1') {
+        st->continued = st->continued || weft__slice_is(status, "100");
         st->head.n = 0;
         st->head.len = 0;
         st->head.too_large = false;

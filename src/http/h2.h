@@ -74,6 +74,7 @@ struct weft__h2_stream {
     struct weft__list waits;
     struct weft__h2_fields head, trailers;
     uint32_t interims; /* clients: 1xx heads so far, which are dropped */
+    bool continued;    /* clients: one of these was a 100 */
     bool head_done;
     bool unwanted; /* clients: the reply says that no more of the body is wanted */
     bool in_trailers;
