@@ -427,10 +427,64 @@ static void asks_first_of_ours(const char *driver)
     play_with(&(struct scene){.client = asks_ours}, be_our_server);
 }
 
+/* --- Heads that are too long ------------------------------------------------------------------ */
+
+static int answers_twice(struct weft_stream *s, struct scene *x)
+{
+    struct frame f;
+    (void)x;
+    begin(s, &f);
+    PUT(s, OK_ALONE);
+    do
+        CHECK(next_frame(s, &f));
+    while (f.type != HEADERS);
+    CHECK_EQ(f.id, 3); /* nothing was asked in between */
+    PUT(s, "\0\0\1\1\5\0\0\0\3\x88");
+    return 0;
+}
+
+static int ask_long(struct weft_http_client *c, size_t path, size_t value)
+{
+    static char url[65536], text[65536];
+    struct weft_http_reply *r = NULL;
+    int n = snprintf(url, sizeof url, "http://server/");
+    memset(url + n, 'a', path);
+    url[(size_t)n + path] = '\0';
+    memset(text, 'v', value);
+    text[value] = '\0';
+    const struct weft_http_field field = {.name = "X-Long", .value = text};
+    const struct weft_http_call call = {.url = url, .fields = &field, .n_fields = 1};
+    int err = weft_http_fetch(c, &call, &r, soon());
+    if (err < 0)
+        CHECK(strstr(weft_error_detail(), "head of the request") != NULL);
+    weft_http_reply_close(&r);
+    return err;
+}
+
+static int asks_too_long(struct scene *x, struct weft_http_client *c)
+{
+    struct weft_http_client_stats st;
+    (void)x;
+    CHECK_EQ(ask_long(c, 10, 10), 0);
+    CHECK_EQ(ask_long(c, 40000, 40000), -EINVAL);
+    CHECK_EQ(ask_long(c, 10, 65300), -EINVAL);
+    CHECK_EQ(ask_long(c, 30000, 35000), 0);
+    weft_http_client_stats(c, &st);
+    CHECK_EQ(st.connections, 1);
+    return 0;
+}
+
+/* The target counts as the fields do; and that it does not go is no fault of the connection. */
+static void too_long(const char *driver)
+{
+    struct scene x = {.connection = answers_twice, .client = asks_too_long};
+    (void)driver;
+    play(&x);
+    CHECK_EQ(x.connections, 1);
+}
+
 static const struct kit_case cases[] = {
-    ON_THREAD(trailers),
-    ON_THREAD(producers_fail),
-    ON_THREAD(asks_first),
-    ON_THREAD(asks_first_of_ours),
+    ON_THREAD(too_long),   ON_THREAD(trailers),           ON_THREAD(producers_fail),
+    ON_THREAD(asks_first), ON_THREAD(asks_first_of_ours),
 };
 KIT_MAIN(cases)

@@ -28,6 +28,12 @@ struct request {
     size_t n;
 };
 
+static int too_long(void)
+{
+    return weft__fail(-EINVAL, "the head of the request has more than %u bytes",
+                      WEFT__HTTP_HEAD_MAX);
+}
+
 /* Names are in lower case (RFC 9113 section 8.2.1); Host is the authority. */
 static int put_field(void *arg, struct weft__slice name, struct weft__slice value)
 {
@@ -43,8 +49,7 @@ static int put_field(void *arg, struct weft__slice name, struct weft__slice valu
     int err = weft__h2_fields_add(&q->fields, WEFT__HTTP_HEAD_MAX, (const uint8_t *)name.at,
                                   name.len, (const uint8_t *)value.at, value.len);
     if (err == 0 && q->fields.too_large)
-        err = weft__fail(-EINVAL, "the head of the request has more than %u bytes",
-                         WEFT__HTTP_HEAD_MAX);
+        err = too_long();
     for (size_t i = 0; err == 0 && i < name.len; i++)
         q->fields.text[from + i] = weft__ascii_lower(name.at[i]);
     return err;
@@ -94,7 +99,10 @@ static int build(struct weft_http_client *c, const struct weft__http_ask *a, str
     for (size_t i = 0; i < q->fields.n; i++)
         q->nv[q->n++] = pair(weft__http_slice(q->fields.text, q->fields.at[i].name),
                              weft__http_slice(q->fields.text, q->fields.at[i].value));
-    return 0;
+    size_t all = 0; /* as RFC 9113 section 6.5.2 counts, which is more than nghttp2 reckons with */
+    for (size_t i = 0; i < q->n; i++)
+        all += q->nv[i].namelen + q->nv[i].valuelen + 32;
+    return all > WEFT__HTTP_HEAD_MAX ? too_long() : 0;
 }
 
 static void request_fini(struct request *q)

@@ -182,7 +182,8 @@ int weft__h2_past_check(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *a
 /* --- Streams (h2_stream.c) ------------------------------------------------------------------- */
 
 struct weft__h2_stream *weft__h2_stream_new(struct weft__h2 *h2, int32_t id);
-/* A client's request. body: more follows by weft__h2_write. Does not wait. */
+/* A client's request. body: more follows by weft__h2_write. Does not wait. WEFT_ELIMIT: longer than
+ * WEFT__H2_SEND_HEAD_MAX. */
 int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
                      struct weft__h2_stream **ret);
 /* A server's reply; interim: 1xx. Does not wait. WEFT_ELIMIT: longer than WEFT__H2_SEND_HEAD_MAX.

@@ -249,24 +249,6 @@ static int submit_error(int code)
     return weft__fail(WEFT_EPROTOCOL, "HTTP/2: %s", nghttp2_strerror(code));
 }
 
-int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
-                     struct weft__h2_stream **ret)
-{
-    struct weft__h2_stream *st = weft__h2_stream_new(h2, 0);
-    if (st == NULL)
-        return -ENOMEM;
-    nghttp2_data_provider p = provider(st);
-    int32_t id = nghttp2_submit_request(h2->ng, NULL, nv, n, body ? &p : NULL, st);
-    if (id < 0) {
-        weft__h2_stream_free(st);
-        return submit_error(id);
-    }
-    st->id = id;
-    st->out_submitted = body;
-    *ret = st;
-    return 0;
-}
-
 /* nghttp2 drops a head that may be longer than this, and nobody who waits for it would learn of it.
  * It reckons with 12 bytes more for each field, and for the whole, and a priority. */
 static int head_fits(const nghttp2_nv *nv, size_t n)
@@ -278,6 +260,25 @@ static int head_fits(const nghttp2_nv *nv, size_t n)
         return 0;
     return weft__fail(WEFT_ELIMIT, "a head of %zu bytes, where HTTP/2 takes %u", len,
                       WEFT__H2_SEND_HEAD_MAX);
+}
+
+int weft__h2_request(struct weft__h2 *h2, const nghttp2_nv *nv, size_t n, bool body,
+                     struct weft__h2_stream **ret)
+{
+    int err = head_fits(nv, n);
+    struct weft__h2_stream *st = err == 0 ? weft__h2_stream_new(h2, 0) : NULL;
+    if (st == NULL)
+        return err < 0 ? err : -ENOMEM;
+    nghttp2_data_provider p = provider(st);
+    int32_t id = nghttp2_submit_request(h2->ng, NULL, nv, n, body ? &p : NULL, st);
+    if (id < 0) {
+        weft__h2_stream_free(st);
+        return submit_error(id);
+    }
+    st->id = id;
+    st->out_submitted = body;
+    *ret = st;
+    return 0;
 }
 
 int weft__h2_respond(struct weft__h2_stream *st, const nghttp2_nv *nv, size_t n, bool body)
