@@ -72,12 +72,18 @@ struct weft_reconnector {
 static void attempt(struct weft_reconnector *r);
 static void attached_free(struct weft__attached *a);
 
+/* Has fired look at the state then, and no earlier. */
+static void look_at(struct weft_reconnector *r, int64_t when_ns)
+{
+    weft__loop_alarm_del(r->loop, &r->alarm);
+    weft__loop_alarm(r->loop, &r->alarm, when_ns);
+}
+
 static void over(struct weft_reconnector *r, int result)
 {
     r->state = OVER;
     r->result = result;
-    weft__loop_alarm_del(r->loop, &r->alarm);
-    weft__loop_alarm(r->loop, &r->alarm, 0); /* leaves in the next turn, outside all callbacks */
+    look_at(r, 0); /* leaves in the next turn, outside all callbacks */
 }
 
 static double next_random(struct weft_reconnector *r)
@@ -94,7 +100,8 @@ static void tell(struct weft_reconnector *r, bool connected, int error, int64_t 
         r->options.state(r->options.state_arg, connected, error, delay_ms);
 }
 
-/* The connection failed or was lost: again later, or never. */
+/* The connection failed or was lost: again later, or never. All is settled before the user is told,
+ * as that call may stop or cancel it, or send. */
 static void down(struct weft_reconnector *r, int error)
 {
     const struct weft_reconnect_options *o = &r->options;
@@ -103,8 +110,8 @@ static void down(struct weft_reconnector *r, int error)
         return;
     }
     if (o->max_retries > 0 && r->retries >= o->max_retries) {
-        tell(r, false, error, -1);
         over(r, error < 0 ? error : -ECONNRESET);
+        tell(r, false, error, -1);
         return;
     }
     r->retries++;
@@ -114,9 +121,8 @@ static void down(struct weft_reconnector *r, int error)
     double grown = (double)r->delay_ms * o->factor;
     r->delay_ms = grown > (double)o->max_ms ? o->max_ms : (int64_t)grown;
     r->state = WAITING;
+    look_at(r, weft_after_ms(delay).ns);
     tell(r, false, error, delay);
-    if (r->state == WAITING && !r->canceled) /* the call may have stopped it */
-        weft__loop_alarm(r->loop, &r->alarm, weft_after_ms(delay).ns);
 }
 
 /* --- The user's protocol, watched ------------------------------------------------------------- */
@@ -183,8 +189,7 @@ static int dial_main(void *arg)
     r->error = weft__plan_dial(r->plan, &r->stream, weft_after_ms(r->options.connect_ms));
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->error < 0 ? weft_error_detail() : "");
     r->dialled = true;
-    weft__loop_alarm_del(r->loop, &r->alarm);
-    weft__loop_alarm(r->loop, &r->alarm, 0);
+    look_at(r, 0);
     return 0;
 }
 
@@ -288,8 +293,7 @@ static void poke(struct weft_reconnector *r)
 {
     if (r->state == CONNECTED || r->state == OVER)
         return;
-    weft__loop_alarm_del(r->loop, &r->alarm);
-    weft__loop_alarm(r->loop, &r->alarm, 0);
+    look_at(r, 0);
 }
 
 static void cancel(struct weft__member *m, struct weft__queue *more)
@@ -415,7 +419,7 @@ void weft_reconnector_stop(struct weft_reconnector *r)
 
 int weft_reconnector_send(struct weft_reconnector *r, const void *buf, size_t len)
 {
-    if (r->state == OVER || (r->stop && r->live == NULL))
+    if (r->state == OVER || ((r->stop || r->canceled) && r->live == NULL))
         return WEFT_ECLOSED;
     if (r->live != NULL && weft__list_empty(&r->queue))
         return weft_transport_write(r->live, buf, len);

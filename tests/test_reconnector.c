@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients that connect again: what their callbacks may do to them, and what waits for a connection.
+ */
+#include <weft/weft.h>
+
+#include "rt_kit.h"
+
+#define SOON weft_after_s(KIT_SLOW ? 60 : 20)
+
+static int echo_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, data, len);
+}
+static const struct weft_protocol echo = {.data = echo_data};
+
+static struct weft_group *serve(const char *at, char *endpoint)
+{
+    struct weft_group *g = kit_group();
+    struct weft_server *s;
+    struct weft_server_options o = {.model = WEFT_PROTOCOLS};
+    struct weft_factory f = {.protocol = &echo};
+    CHECK_EQ(weft_server_open(&s, g, at, &o, NULL, NULL, &f), 0);
+    CHECK(weft_server_endpoint(s, endpoint, WEFT_ENDPOINT_MAX) > 0);
+    return g;
+}
+
+/* An endpoint where nobody listens: it was bound a moment ago. */
+static void nobody(char *endpoint)
+{
+    struct weft_group *g = serve("tcp://127.0.0.1:0", endpoint);
+    CHECK_EQ(weft_group_close(&g), 0);
+}
+
+/* --- Calls from within the callbacks ---------------------------------------------------------- */
+
+enum place { NOWHERE, UP, MADE, DATA, LOST, DOWN, LAST, PLACES };
+enum what { STOP, CANCEL, SEND, WHATS };
+
+/* A client that does one thing in one of its callbacks, the first time that it is called. */
+struct acting {
+    enum place place;
+    enum what what;
+    struct weft_reconnector *r; /* NULL: the client is not repeated */
+    struct weft_group *group;
+    int done, sent; /* how often, and what the send returned */
+    int made, lost, downs;
+    struct weft_event event;
+};
+
+static void act(struct acting *a, enum place here)
+{
+    weft_event_set(&a->event);
+    if (a->place != here || a->done++ > 0)
+        return;
+    if (a->what == CANCEL)
+        weft_group_cancel(a->group);
+    else if (a->what == STOP)
+        weft_reconnector_stop(a->r);
+    else
+        a->sent = weft_reconnector_send(a->r, "x", 1);
+    if (a->what != SEND && a->r != NULL && here >= LOST) /* there will be no other connection */
+        CHECK_EQ(weft_reconnector_send(a->r, "x", 1), WEFT_ECLOSED);
+}
+
+static int act_made(struct weft_stream *t, void *arg)
+{
+    struct acting *a = arg;
+    weft_transport_set(t, a);
+    a->made++;
+    act(a, MADE);
+    int err = weft_transport_write(t, "hello", 5);
+    return err == WEFT_ECLOSED ? 0 : err;
+}
+
+static int act_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)data, (void)len;
+    act(conn, DATA);
+    weft_transport_close(t);
+    return 0;
+}
+
+static void act_lost(struct weft_stream *t, int error, void *conn)
+{
+    struct acting *a = conn;
+    (void)t, (void)error;
+    a->lost++;
+    act(a, LOST);
+}
+
+static void act_state(void *arg, bool connected, int error, int64_t delay_ms)
+{
+    struct acting *a = arg;
+    (void)error;
+    a->downs += !connected;
+    act(a, connected ? UP : delay_ms < 0 ? LAST : DOWN);
+}
+
+static const struct weft_protocol acts = {.made = act_made, .data = act_data, .lost = act_lost};
+
+static void open_acting(struct acting *a, const char *endpoint, int64_t first_ms, int max_retries)
+{
+    struct weft_factory f = {.protocol = &acts, .arg = a};
+    struct weft_reconnect_options o = {.first_ms = first_ms,
+                                       .max_ms = first_ms,
+                                       .max_retries = max_retries,
+                                       .state = act_state,
+                                       .state_arg = a};
+    a->group = kit_group();
+    CHECK_EQ(weft_reconnector_open(&a->r, a->group, endpoint, &o, &f), 0);
+}
+
+static void act_once(const char *endpoint, enum place place, enum what what)
+{
+    struct acting a = {.place = place, .what = what};
+    open_acting(&a, endpoint, 1, 0);
+    while (a.done == 0 || a.lost == 0) {
+        CHECK_EQ(weft_event_wait(&a.event, SOON), 0);
+        weft_event_clear(&a.event);
+    }
+    if (what == SEND) {
+        CHECK_EQ(a.sent, 0);
+        weft_reconnector_stop(a.r);
+    }
+    CHECK(weft_group_wait(a.group, SOON) != -ETIMEDOUT);
+    CHECK_EQ(a.made, a.lost);
+    if (what != SEND)
+        CHECK_EQ(a.made, 1);
+    CHECK_EQ(a.downs > 0, what == SEND || place == DOWN);
+    CHECK_EQ(weft_reconnector_send(a.r, "y", 1), WEFT_ECLOSED);
+    CHECK_EQ(weft_group_close(&a.group), 0);
+}
+
+static int each_callback_may_end_it(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    (void)arg;
+    for (enum what what = STOP; what < WHATS; what++)
+        for (enum place place = UP; place <= DOWN; place++)
+            act_once(endpoint, place, what);
+    CHECK_EQ(weft_group_close(&server), 0);
+    return 0;
+}
+
+/* The delay is an hour: whoever waited for it would be late. */
+static int told_of_a_failure(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    nobody(endpoint);
+    for (enum what what = STOP; what <= CANCEL; what++) {
+        struct acting a = {.place = DOWN, .what = what};
+        open_acting(&a, endpoint, 3600000, 0);
+        CHECK_EQ(weft_group_wait(a.group, SOON), 0);
+        CHECK_EQ(a.downs, 1);
+        CHECK_EQ(a.made, 0);
+        CHECK_EQ(weft_group_close(&a.group), 0);
+    }
+    return 0;
+}
+
+/* There is no further connection when that is said, so nothing may wait for one. */
+static int told_of_the_last_failure(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    nobody(endpoint);
+    for (enum what what = STOP; what < WHATS; what++) {
+        struct acting a = {.place = LAST, .what = what};
+        int want = what == CANCEL ? 0 : -ECONNREFUSED;
+        open_acting(&a, endpoint, 1, 1);
+        CHECK_EQ(weft_group_wait(a.group, SOON), want);
+        CHECK_EQ(a.done, 1);
+        CHECK_EQ(a.downs, 2);
+        CHECK_EQ(a.sent, what == SEND ? WEFT_ECLOSED : 0);
+        CHECK_EQ(weft_group_close(&a.group), want);
+    }
+    return 0;
+}
+
+/* Of a client that is not repeated: `lost` tells of all failures. */
+static int cancelled_by_one_that_is_not_repeated(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX], refused[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    nobody(refused);
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    for (enum place place = NOWHERE; place <= LOST; place++) {
+        struct acting a = {.place = place, .what = CANCEL, .group = kit_group()};
+        struct weft_factory f = {.protocol = &acts, .arg = &a};
+        const char *at = place == NOWHERE ? refused : endpoint;
+        a.place = place == NOWHERE ? LOST : place;
+        CHECK_EQ(weft_protocol_dial(a.group, at, NULL, &f, 20000), 0);
+        CHECK_EQ(weft_group_wait(a.group, SOON), 0);
+        CHECK_EQ(a.lost, 1);
+        CHECK_EQ(weft_group_close(&a.group), 0);
+    }
+    CHECK_EQ(weft_group_close(&server), 0);
+    return 0;
+}
+
+static const struct kit_case cases[] = {
+    IN_TASK(each_callback_may_end_it),
+    IN_TASK(told_of_a_failure),
+    IN_TASK(told_of_the_last_failure),
+    IN_TASK(cancelled_by_one_that_is_not_repeated),
+};
+KIT_MAIN(cases)
