@@ -13,6 +13,7 @@ struct client {
     char got[64], detail[200];
     size_t len;
     struct weft_stream *t;
+    struct weft_group *group; /* for those that detach */
     struct weft_event event;
 };
 
@@ -122,6 +123,50 @@ static int secured(void *arg)
     return 0;
 }
 
+static int go_on(struct weft_stream *s, void *arg)
+{
+    struct client *c = arg;
+    char buf[6];
+    CHECK_EQ(weft_read_full(s, buf, 6, SOON), 0);
+    CHECK(memcmp(buf, "first ", 6) == 0);
+    c->len = 6;
+    return 0;
+}
+
+static int give_away(struct weft_stream *t, const void *bytes, size_t len, void *conn)
+{
+    (void)bytes;
+    struct client *c = conn;
+    return weft_protocol_detach(c->group, t, len, go_on, c);
+}
+
+/* A secured connection that a task has taken is not the client's any more. */
+static int secured_and_given_away(void *arg)
+{
+    static const struct weft_protocol gives = {.made = made, .data = give_away, .lost = lost};
+    struct weft_group *g = kit_group(), *cg = kit_group();
+    struct weft_server *server = NULL;
+    struct weft_tls *tls = tls_kit_client();
+    struct client c = {.group = cg};
+    struct weft_factory f = {.protocol = &gives, .arg = &c};
+    struct weft_dial_options o = {.tls = tls};
+    struct weft_server_options so = {.cert = tls_kit_file("server.pem"),
+                                     .key = tls_kit_file("server.key")};
+    char at[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    CHECK_EQ(weft_server_open(&server, g, "tls://127.0.0.1:0", &so, echo, NULL, NULL), 0);
+    (void)snprintf(at, sizeof at, "tls://localhost:%d", port_of(server));
+    CHECK_EQ(weft_protocol_dial(cg, at, &o, &f, 20000), 0);
+    CHECK_EQ(weft_group_wait(cg, SOON), 0);
+    CHECK_EQ(c.made, 1);
+    CHECK_EQ(c.len, 6);
+    CHECK_EQ(c.lost, 0);
+    CHECK_EQ(weft_group_close(&cg), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_tls_close(&tls);
+    return 0;
+}
+
 static int names(void *arg)
 {
     struct weft_group *g = kit_group();
@@ -181,7 +226,8 @@ static int waits_for_it(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(secured), IN_TASK(names), IN_TASK(waits_for_it)};
+static const struct kit_case cases[] = {IN_TASK(secured), IN_TASK(secured_and_given_away),
+                                        IN_TASK(names), IN_TASK(waits_for_it)};
 
 int main(void)
 {

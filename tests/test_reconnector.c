@@ -202,10 +202,106 @@ static int cancelled_by_one_that_is_not_repeated(void *arg)
     return 0;
 }
 
+/* --- Given away ------------------------------------------------------------------------------- */
+
+/* A client that hands its connection to a task. */
+struct giver {
+    bool in_made;
+    struct weft_group *tasks;
+    struct weft_reconnector *r; /* NULL: the client is not repeated */
+    int made, handled, states;
+};
+
+static int given(struct weft_stream *s, void *arg)
+{
+    struct giver *v = arg;
+    char buf[10];
+    CHECK_EQ(weft_write(s, "again", 5, WEFT_NEVER), 0);
+    CHECK_EQ(weft_read_full(s, buf, v->in_made ? 5 : 10, SOON), 0);
+    CHECK(memcmp(buf, v->in_made ? "again" : "helloagain", v->in_made ? 5 : 10) == 0);
+    if (v->r != NULL)
+        CHECK_EQ(weft_reconnector_send(v->r, "x", 1), WEFT_ECLOSED);
+    v->handled++;
+    return 0;
+}
+
+static int give(struct giver *v, struct weft_stream *t, size_t unread)
+{
+    CHECK_EQ(weft_protocol_detach(v->tasks, t, unread, given, v), 0);
+    if (v->r != NULL)
+        CHECK_EQ(weft_reconnector_send(v->r, "x", 1), WEFT_ECLOSED);
+    return 0;
+}
+
+static int give_made(struct weft_stream *t, void *arg)
+{
+    struct giver *v = arg;
+    v->made++;
+    weft_transport_set(t, v);
+    if (v->in_made)
+        return give(v, t, 0);
+    return weft_transport_write(t, "hello", 5);
+}
+
+static int give_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)data;
+    return give(conn, t, len);
+}
+
+static void give_lost(struct weft_stream *t, int error, void *conn)
+{
+    (void)t, (void)error, (void)conn;
+    CHECK(!"told of the end of what was given away");
+}
+
+static void give_state(void *arg, bool connected, int error, int64_t delay_ms)
+{
+    struct giver *v = arg;
+    (void)error, (void)delay_ms;
+    CHECK(connected);
+    v->states++;
+}
+
+/* The client has done its work and leaves its group, once or repeated, with or without the task. */
+static int gives_it_away(void *arg)
+{
+    static const struct weft_protocol p = {.made = give_made, .data = give_data, .lost = give_lost};
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    (void)arg;
+    for (int i = 0; i < 8; i++) {
+        bool repeated = i & 1, elsewhere = i & 4;
+        struct weft_group *g = kit_group(), *tasks = kit_group();
+        struct giver v = {.in_made = i & 2, .tasks = elsewhere ? tasks : g};
+        struct weft_factory f = {.protocol = &p, .arg = &v};
+        struct weft_reconnect_options o = {.first_ms = 1, .state = give_state, .state_arg = &v};
+        if (repeated) {
+            CHECK_EQ(weft_reconnector_open(&v.r, g, endpoint, &o, &f), 0);
+            if (v.in_made)
+                CHECK_EQ(weft_reconnector_send(v.r, "dropped", 7), 0);
+        } else {
+            CHECK_EQ(weft_protocol_dial(g, endpoint, NULL, &f, 20000), 0);
+        }
+        CHECK_EQ(weft_group_wait(g, SOON), 0);
+        CHECK_EQ(weft_group_wait(tasks, SOON), 0);
+        CHECK_EQ(v.made, 1);
+        CHECK_EQ(v.handled, 1);
+        CHECK_EQ(v.states, repeated);
+        if (repeated)
+            CHECK_EQ(weft_reconnector_send(v.r, "x", 1), WEFT_ECLOSED);
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(weft_group_close(&tasks), 0);
+    }
+    CHECK_EQ(weft_group_close(&server), 0);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(each_callback_may_end_it),
     IN_TASK(told_of_a_failure),
     IN_TASK(told_of_the_last_failure),
     IN_TASK(cancelled_by_one_that_is_not_repeated),
+    IN_TASK(gives_it_away),
 };
 KIT_MAIN(cases)

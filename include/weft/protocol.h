@@ -90,6 +90,8 @@ WEFT_API WEFT_MUST_CHECK int weft_protocol_attach(struct weft_group *g, struct w
  * In a callback: takes the connection out of callback mode (no more callbacks, not even lost) and
  * hands the stream to a new task of group g, which runs handler(stream, arg) and closes it. Bytes
  * of the current `data` call that were not used (the last `unread`) are read first by the handler.
+ * A client (weft_protocol_dial, weft_reconnector_open) whose connection is taken has done its work:
+ * it leaves its group, with no error.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_detach(struct weft_group *g, struct weft_stream *t,
                                                   size_t unread,
@@ -157,7 +159,10 @@ struct weft_reconnect_options {
     size_t queue_max; /* bytes that may wait for a connection (weft_reconnector_send); 0: 64 KiB */
 };
 struct weft_reconnector;
-/* A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g.
+/*
+ * A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g.
+ * A connection that a callback detaches (weft_protocol_detach) is its last one, as nobody tells it
+ * when that ends: from then on it is over, and what still waited to be sent is dropped.
  */
 WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret,
                                                    struct weft_group *g, const char *endpoint,

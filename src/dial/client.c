@@ -56,7 +56,7 @@ struct weft_reconnector {
     struct weft_stream *stream;
     int error;
     char detail[sizeof(struct weft__detail)];
-    struct weft_stream *live; /* the connection, from made to lost */
+    struct weft_stream *live; /* the connection, from made to lost, or until it was given away */
     struct weft__list queue;  /* struct waiting */
     size_t queued;            /* its bytes */
     bool once;
@@ -150,7 +150,7 @@ static int watched_made(struct weft_stream *t, void *arg)
     r->live = t;
     tell(r, true, 0, 0);
     int err = r->protocol->made != NULL ? r->protocol->made(t, r->factory_arg) : 0;
-    return err < 0 ? err : flush_queue(r, t);
+    return err < 0 || t->detached ? err : flush_queue(r, t);
 }
 
 static void watched_lost(struct weft_stream *t, int error, void *conn)
@@ -170,6 +170,15 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
         over(r, 0); /* the connection itself tells the group */
     else
         down(r, error);
+}
+
+/* The user has detached the connection. It goes on, and nobody will tell when it ends: the client
+ * has done what it was for. */
+static void given(struct weft__factory_ref *ref)
+{
+    struct weft_reconnector *r = ref->factory.arg;
+    r->live = NULL;
+    over(r, 0);
 }
 
 /* --- Connecting ------------------------------------------------------------------------------- */
@@ -225,6 +234,7 @@ static int start_protocol(struct weft_reconnector *r)
     if (err < 0)
         return err;
     ref->unmade = unmade;
+    ref->given = given;
     err = weft__transport_attach(&t, &r->stream, r->group, ref, NULL, NULL);
     weft__factory_unref(ref); /* the transport has its own */
     if (err == 0)
@@ -419,7 +429,8 @@ void weft_reconnector_stop(struct weft_reconnector *r)
 
 int weft_reconnector_send(struct weft_reconnector *r, const void *buf, size_t len)
 {
-    if (r->state == OVER || ((r->stop || r->canceled) && r->live == NULL))
+    bool none = r->live == NULL && (r->stop || r->canceled);
+    if (r->state == OVER || none || (r->live != NULL && r->live->detached))
         return WEFT_ECLOSED;
     if (r->live != NULL && weft__list_empty(&r->queue))
         return weft_transport_write(r->live, buf, len);

@@ -131,6 +131,8 @@ static void call_lost(struct weft__transport *t)
         weft__transport_secure_lost(t);
     if (t->s.starting && !t->s.detached && t->s.shared->unmade != NULL)
         t->s.shared->unmade(t->s.shared, t->s.reason);
+    if (t->s.detached && t->s.shared->given != NULL)
+        t->s.shared->given(t->s.shared);
     if (p->lost == NULL || t->s.starting || t->s.detached)
         return;
     struct weft__flow *f = weft__transport_enter(t, &was);

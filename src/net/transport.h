@@ -18,6 +18,8 @@ struct weft__factory_ref {
     size_t refs;
     /* Instead of `lost`, when a connection ends before it was made. May be NULL. */
     void (*unmade)(struct weft__factory_ref *ref, int error);
+    /* Instead of `lost`, when what is left here of a detached connection ends. May be NULL. */
+    void (*given)(struct weft__factory_ref *ref);
 };
 /* The maximum of its connections' write queues, defaults filled in. */
 size_t weft__factory_write_max(const struct weft_factory *f);
