@@ -14,6 +14,7 @@ struct client {
     size_t len;
     struct weft_stream *t;
     struct weft_group *group; /* for those that detach */
+    struct weft_tls *tls;     /* for those that secure it themselves */
     struct weft_event event;
 };
 
@@ -226,8 +227,62 @@ static int waits_for_it(void *arg)
     return 0;
 }
 
+static int secure_echo(struct weft_stream *s, void *arg)
+{
+    int err = weft_tls_accept(&s, arg, SOON);
+    if (err == 0)
+        err = echo(s, NULL);
+    weft_abort(&s);
+    return err;
+}
+
+static int greet(struct weft_stream *t, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, "first ", 6);
+}
+
+static int secure_made(struct weft_stream *t, void *arg)
+{
+    struct client *c = arg;
+    weft_transport_set(t, c);
+    c->t = t;
+    c->made++;
+    return weft_tls_connect_nowait(t, c->tls, "server.test", 0, greet);
+}
+
+/* What waits for a connection that is secured when it is made waits for its handshake, too. */
+static int waits_for_a_handshake(void *arg)
+{
+    static const struct weft_protocol p = {.made = secure_made, .data = data, .lost = lost};
+    struct weft_group *g = kit_group(), *cg = kit_group();
+    struct weft_server *server = NULL;
+    struct weft_reconnector *r = NULL;
+    struct weft_tls *tls = tls_kit_server("server");
+    struct client c = {.tls = tls_kit_client()};
+    struct weft_factory f = {.protocol = &p, .arg = &c};
+    char at[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    CHECK_EQ(weft_server_open(&server, g, "tcp://127.0.0.1:0", NULL, secure_echo, tls, NULL), 0);
+    CHECK(weft_server_endpoint(server, at, sizeof at) > 0);
+    CHECK_EQ(weft_reconnector_open(&r, cg, at, NULL, &f), 0);
+    CHECK_EQ(weft_reconnector_send(r, "second", 6), 0);
+    AWAIT(&c, c.len == 12 || c.lost > 0);
+    CHECK_EQ(c.lost, 0);
+    CHECK(memcmp(c.got, "first second", 12) == 0);
+    weft_reconnector_stop(r);
+    weft_transport_close(c.t);
+    CHECK_EQ(weft_group_wait(cg, SOON), 0);
+    CHECK_EQ(weft_group_close(&cg), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_tls_close(&c.tls);
+    weft_tls_close(&tls);
+    return 0;
+}
+
 static const struct kit_case cases[] = {IN_TASK(secured), IN_TASK(secured_and_given_away),
-                                        IN_TASK(names), IN_TASK(waits_for_it)};
+                                        IN_TASK(names), IN_TASK(waits_for_it),
+                                        IN_TASK(waits_for_a_handshake)};
 
 int main(void)
 {

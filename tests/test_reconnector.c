@@ -297,11 +297,180 @@ static int gives_it_away(void *arg)
     return 0;
 }
 
+/* --- What waits for a connection -------------------------------------------------------------- */
+
+#define PIECE 1000u
+#define PIECES 40
+
+struct sender {
+    struct weft_reconnector *r;
+    int made, lost, ups, pauses;
+    int closes; /* so many connections are closed as soon as they are made */
+    bool sends; /* in the call that tells of the connection */
+    int error;
+    char got[PIECES * PIECE + 100];
+    size_t len, want; /* closes when it has so many */
+    struct weft_event event;
+};
+
+static int send_made(struct weft_stream *t, void *arg)
+{
+    struct sender *c = arg;
+    weft_transport_set(t, c);
+    c->made++;
+    int err = weft_transport_write(t, "made ", 5);
+    if (err == 0 && c->made <= c->closes)
+        weft_transport_close(t);
+    return err;
+}
+
+static int send_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    struct sender *c = conn;
+    CHECK(c->len + len <= sizeof c->got);
+    memcpy(c->got + c->len, data, len);
+    c->len += len;
+    if (c->len >= c->want)
+        weft_transport_close(t);
+    weft_event_set(&c->event);
+    return 0;
+}
+
+/* What is sent here finds bytes that wait, or none, and goes behind them in any case. */
+static void send_paused(struct weft_stream *t, void *conn)
+{
+    struct sender *c = conn;
+    (void)t;
+    if (c->pauses++ == 0)
+        CHECK_EQ(weft_reconnector_send(c->r, "paused", 6), 0);
+}
+
+static void send_lost(struct weft_stream *t, int error, void *conn)
+{
+    struct sender *c = conn;
+    (void)t;
+    c->lost++;
+    c->error = error;
+    weft_event_set(&c->event);
+}
+
+static void send_state(void *arg, bool connected, int error, int64_t delay_ms)
+{
+    struct sender *c = arg;
+    (void)error, (void)delay_ms;
+    c->ups += connected;
+    if (connected && c->sends)
+        CHECK_EQ(weft_reconnector_send(c->r, "up", 2), 0);
+}
+
+static const struct weft_protocol sends = {
+    .made = send_made, .data = send_data, .paused = send_paused, .lost = send_lost};
+
+static struct weft_group *open_sender(struct sender *c, const char *endpoint, struct weft_factory f)
+{
+    struct weft_group *g = kit_group();
+    struct weft_reconnect_options o = {
+        .first_ms = 1, .max_ms = 1, .queue_max = 65536, .state = send_state, .state_arg = c};
+    f.protocol = &sends;
+    f.arg = c;
+    CHECK_EQ(weft_reconnector_open(&c->r, g, endpoint, &o, &f), 0);
+    return g;
+}
+
+static void await_lost(struct sender *c, int n)
+{
+    while (c->lost < n) {
+        CHECK_EQ(weft_event_wait(&c->event, SOON), 0);
+        weft_event_clear(&c->event);
+    }
+}
+
+/* Much more than a connection takes at once, which it gets as it drains. */
+static int more_than_a_write_may_be(void *arg)
+{
+    static char want[PIECES * PIECE + 11], piece[2049];
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    struct sender *c = calloc(1, sizeof *c);
+    (void)arg;
+    CHECK(c != NULL);
+    struct weft_group *g =
+        open_sender(c, endpoint, (struct weft_factory){.write_mark = 1024, .write_max = 2048});
+    memcpy(want, "made ", 5);
+    for (size_t i = 0; i < PIECES; i++) {
+        memset(want + 5 + i * PIECE, 'a' + (int)i % 26, PIECE);
+        CHECK_EQ(weft_reconnector_send(c->r, want + 5 + i * PIECE, PIECE), 0);
+    }
+    memcpy(want + 5 + PIECES * PIECE, "paused", 6);
+    c->want = sizeof want;
+    CHECK_EQ(weft_reconnector_send(c->r, piece, sizeof piece), -ENOBUFS); /* never fits */
+    await_lost(c, 1);
+    weft_reconnector_stop(c->r);
+    CHECK_EQ(weft_group_wait(g, SOON), 0);
+    CHECK_EQ(c->error, 0);
+    CHECK_EQ(c->made, 1);
+    CHECK(c->pauses > 0);
+    CHECK_EQ(c->len, sizeof want);
+    CHECK(memcmp(c->got, want, sizeof want) == 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(weft_group_close(&server), 0);
+    free(c);
+    return 0;
+}
+
+/* A connection that `made` closes is closed and not reset, and the bytes wait for the next one. */
+static int closed_when_made(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    struct sender *c = calloc(1, sizeof *c);
+    (void)arg;
+    CHECK(c != NULL);
+    c->closes = 2;
+    c->want = 12;
+    struct weft_group *g = open_sender(c, endpoint, (struct weft_factory){.write_mark = 0});
+    CHECK_EQ(weft_reconnector_send(c->r, "waiting", 7), 0);
+    await_lost(c, 1);
+    CHECK_EQ(c->error, 0);
+    await_lost(c, 3);
+    CHECK_EQ(c->error, 0);
+    CHECK_EQ(c->len, 12);
+    CHECK(memcmp(c->got, "made waiting", 12) == 0);
+    weft_reconnector_stop(c->r);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(weft_group_close(&server), 0);
+    free(c);
+    return 0;
+}
+
+/* `made` speaks first, also before what is sent by the call that comes before it. */
+static int sent_before_it_is_made(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    struct sender *c = calloc(1, sizeof *c);
+    (void)arg;
+    CHECK(c != NULL);
+    c->sends = true;
+    c->want = 7;
+    struct weft_group *g = open_sender(c, endpoint, (struct weft_factory){.write_mark = 0});
+    await_lost(c, 1);
+    CHECK_EQ(c->len, 7);
+    CHECK(memcmp(c->got, "made up", 7) == 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(weft_group_close(&server), 0);
+    free(c);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(each_callback_may_end_it),
     IN_TASK(told_of_a_failure),
     IN_TASK(told_of_the_last_failure),
     IN_TASK(cancelled_by_one_that_is_not_repeated),
     IN_TASK(gives_it_away),
+    IN_TASK(more_than_a_write_may_be),
+    IN_TASK(closed_when_made),
+    IN_TASK(sent_before_it_is_made),
 };
 KIT_MAIN(cases)

@@ -170,9 +170,11 @@ WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret
                                                    const struct weft_factory *f);
 /*
  * Sends by the connection, or, while there is none, with the next one, behind what `made` writes
- * and what waits already. The bytes are copied; those that a connection had when it was lost are
- * lost with it. 0; -ENOBUFS when more than queue_max would wait, or as weft_transport_write says;
- * WEFT_ECLOSED when there will be no further connection; -ENOMEM.
+ * and what waits already. What does not fit then waits until the connection has room again; until
+ * hands have been shaken when `made` has it secured; or, when `made` closes it, for another. The
+ * bytes are copied; those that a connection had when it was lost are lost with it. 0; -ENOBUFS when
+ * more than queue_max would wait, for more than write_max at once, and as weft_transport_write
+ * says; WEFT_ECLOSED when there will be no further connection; -ENOMEM.
  */
 WEFT_API WEFT_MUST_CHECK int weft_reconnector_send(struct weft_reconnector *r, const void *buf,
                                                    size_t len);

@@ -127,13 +127,18 @@ static void down(struct weft_reconnector *r, int error)
 
 /* --- The user's protocol, watched ------------------------------------------------------------- */
 
-/* What has waited goes out; what does not fit behind what made has written waits on. */
+/* What has waited goes out, as far as it fits behind what made has written. The rest waits on: for
+ * room, for a handshake that made has begun, or, if made has closed it, for the next connection. */
 static int flush_queue(struct weft_reconnector *r, struct weft_stream *t)
 {
     struct weft__node *node;
-    while ((node = weft__list_first(&r->queue)) != NULL) {
+    while (!t->detached && (node = weft__list_first(&r->queue)) != NULL) {
         struct waiting *w = WEFT__CONTAINER_OF(node, struct waiting, link);
         int err = weft_transport_write(t, w->data, w->len);
+        if (err == -ENOBUFS || err == -EBUSY || err == WEFT_ECLOSED) {
+            weft__error_detail_clear();
+            return 0;
+        }
         if (err < 0)
             return err;
         weft__list_remove(node);
@@ -147,10 +152,18 @@ static int watched_made(struct weft_stream *t, void *arg)
 {
     struct weft_reconnector *r = arg;
     r->up_ns = weft_now_ns();
-    r->live = t;
     tell(r, true, 0, 0);
+    r->live = t; /* not before that call: what it sends goes behind what made writes */
     int err = r->protocol->made != NULL ? r->protocol->made(t, r->factory_arg) : 0;
-    return err < 0 || t->detached ? err : flush_queue(r, t);
+    return err < 0 ? err : flush_queue(r, t);
+}
+
+static void room(struct weft_stream *t)
+{
+    struct weft_reconnector *r = t->shared->factory.arg;
+    int err = r->live == t ? flush_queue(r, t) : 0;
+    if (err < 0)
+        weft_transport_abort(t, err);
 }
 
 static void watched_lost(struct weft_stream *t, int error, void *conn)
@@ -158,18 +171,14 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
     struct weft__factory_ref *ref = t->shared;
     struct weft_reconnector *r = ref->factory.arg;
     r->live = NULL;
+    r->state = WAITING; /* which is what a call within lost has to find */
     if (r->protocol->lost != NULL)
         r->protocol->lost(t, error, conn);
-    if (r->state != CONNECTED)
-        return;
     if (weft_now_ns() - r->up_ns >= r->options.steady_ms * 1000000) {
         r->delay_ms = r->options.first_ms;
         r->retries = 0;
     }
-    if (r->once)
-        over(r, 0); /* the connection itself tells the group */
-    else
-        down(r, error);
+    down(r, error);
 }
 
 /* The user has detached the connection. It goes on, and nobody will tell when it ends: the client
@@ -235,6 +244,7 @@ static int start_protocol(struct weft_reconnector *r)
         return err;
     ref->unmade = unmade;
     ref->given = given;
+    ref->room = room;
     err = weft__transport_attach(&t, &r->stream, r->group, ref, NULL, NULL);
     weft__factory_unref(ref); /* the transport has its own */
     if (err == 0)
@@ -429,9 +439,13 @@ void weft_reconnector_stop(struct weft_reconnector *r)
 
 int weft_reconnector_send(struct weft_reconnector *r, const void *buf, size_t len)
 {
-    bool none = r->live == NULL && (r->stop || r->canceled);
-    if (r->state == OVER || none || (r->live != NULL && r->live->detached))
+    bool last = r->canceled || (r->stop && r->state != CONNECTED);
+    if (r->state == OVER || last || (r->live != NULL && r->live->detached))
         return WEFT_ECLOSED;
+    size_t max = weft__factory_write_max(&r->factory);
+    if (len > max)
+        return weft__fail(-ENOBUFS, "%zu bytes are more than a write may be, which is %zu", len,
+                          max);
     if (r->live != NULL && weft__list_empty(&r->queue))
         return weft_transport_write(r->live, buf, len);
     if (len > r->options.queue_max - r->queued)

@@ -20,6 +20,9 @@ struct weft__factory_ref {
     void (*unmade)(struct weft__factory_ref *ref, int error);
     /* Instead of `lost`, when what is left here of a detached connection ends. May be NULL. */
     void (*given)(struct weft__factory_ref *ref);
+    /* A write that was refused may fit now: the queue has drained, or hands have been shaken. May
+     * be NULL. */
+    void (*room)(struct weft_stream *t);
 };
 /* The maximum of its connections' write queues, defaults filled in. */
 size_t weft__factory_write_max(const struct weft_factory *f);
@@ -87,6 +90,12 @@ struct weft_address weft__transport_told(const struct weft__transport *t);
 /* Some of the write queue went, or it failed (s->error). May run callbacks and free the stream. */
 void weft__transport_progress(struct weft_stream *s);
 void weft__transport_op_done(struct weft__op *op);
+/* Tells whoever waits for room; frees nothing. */
+static inline void weft__transport_tell_room(struct weft__transport *t)
+{
+    if (t->s.shared->room != NULL && !t->s.aborting)
+        t->s.shared->room(&t->s);
+}
 /* Looks at what is due; t may be gone afterwards. Does nothing inside a callback of it. */
 void weft__transport_settle(struct weft__transport *t);
 /* Something happened that settle has to look at. */

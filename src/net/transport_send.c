@@ -52,6 +52,7 @@ void weft__transport_progress(struct weft_stream *s)
     t->s.progressing = true;
     if (s->error < 0)
         weft__transport_fail(t, s->error);
+    weft__transport_tell_room(t);
     if (t->s.paused && weft__out_queued(s) <= s->shared->factory.write_mark / 4 && !t->s.aborting) {
         t->s.paused = false;
         weft__transport_mark(t, weft__transport_protocol(t)->resumed);

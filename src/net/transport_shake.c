@@ -256,6 +256,7 @@ static void shaken(struct weft__transport *t)
         if (err < 0)
             weft__transport_fail(t, err);
     }
+    weft__transport_tell_room(t);
 }
 
 /* Moves held bytes behind `first`, until that has as many as are needed or there are no more. */
