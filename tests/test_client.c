@@ -294,6 +294,53 @@ static int looping_calls(void *arg)
     return 0;
 }
 
+struct self_ended {
+    struct weft_group *group;
+    struct weft_looping_call *call; /* to be closed within; NULL: it is not */
+    int n, result;
+};
+
+static int end_itself(void *arg)
+{
+    struct self_ended *c = arg;
+    c->n++;
+    weft_group_cancel(c->group);
+    weft_looping_call_close(&c->call);
+    return c->result;
+}
+
+/* Called every hour, and cancelled by the first call: nobody waits for the second. */
+static int by_itself(void *arg)
+{
+    static const int64_t hour_ms = 3600000;
+    (void)arg;
+    for (int i = 0; i < 6; i++) {
+        struct self_ended c = {.group = kit_group(), .result = i % 3 - 1};
+        struct weft_looping_call *call = NULL;
+        int64_t start = weft_now_ns();
+        CHECK_EQ(weft_looping_call_open(&call, c.group, hour_ms, end_itself, &c), 0);
+        if (i >= 3)
+            c.call = call;
+        CHECK_EQ(weft_group_wait(c.group, WEFT_NEVER), 0);
+        CHECK_EQ(c.n, 1);
+        CHECK(weft_now_ns() - start < weft_ms(hour_ms) + weft_s(1));
+        if (i < 3)
+            weft_looping_call_close(&call);
+        CHECK_EQ(weft_group_close(&c.group), 0);
+    }
+    return 0;
+}
+
+static void looping_calls_end_by_themselves(const char *driver)
+{
+    struct weft_sim *sim = NULL;
+    (void)driver;
+    CHECK_EQ(weft_sim_open(&sim, &(struct weft_sim_options){.seed = 1}), 0);
+    CHECK_EQ(weft_sim_host(sim, "host", by_itself, NULL), 0);
+    CHECK_EQ(weft_sim_run(sim, weft_s(24 * 3600)), 0);
+    CHECK_EQ(weft_sim_close(&sim), 0);
+}
+
 /* --- Receivers -------------------------------------------------------------------------------- */
 
 struct records {
@@ -395,6 +442,7 @@ static const struct kit_case cases[] = {
     IN_TASK(cancel_ends_it_in_every_state),
     IN_TASK(cancel_at_every_turn_of_a_dial),
     IN_TASK(looping_calls),
+    ON_THREAD(looping_calls_end_by_themselves),
     IN_TASK(receivers_see_the_same_however_it_is_cut),
     IN_TASK(receivers_keep_to_their_maximum),
 };

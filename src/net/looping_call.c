@@ -59,12 +59,16 @@ static void fire(struct weft__alarm *a)
             call_free(c);
         return;
     }
+    if (c->canceled) { /* within its own call */
+        ended(c, -ECANCELED);
+        return;
+    }
     int64_t missed = weft__max_i64((weft_now_ns() - c->next_ns) / c->period_ns, 0);
     c->next_ns += (missed + 1) * c->period_ns;
     weft__loop_alarm(c->loop, &c->alarm, c->next_ns);
 }
 
-/* A cancel never ends a member within itself: the alarm does, at once. */
+/* A cancel never ends a member within itself: the alarm does, at once, or has just called it. */
 static void cancel(struct weft__member *m, struct weft__queue *more)
 {
     struct weft_looping_call *c = WEFT__CONTAINER_OF(m, struct weft_looping_call, member);
