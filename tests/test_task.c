@@ -519,6 +519,19 @@ static int ticker(void *arg)
     return 0;
 }
 
+/* The next tick of the longest period lies beyond the last moment there is. */
+static int ticker_of_ages(void *arg)
+{
+    struct weft_ticker t;
+    (void)arg;
+    weft_ticker_init(&t, INT64_MAX / 1000000 - 1);
+    CHECK_EQ(t.next_ns, INT64_MAX);
+    t.next_ns = weft_now_ns();
+    CHECK_EQ(weft_ticker_wait(&t), 1);
+    CHECK_EQ(t.next_ns, INT64_MAX);
+    return 0;
+}
+
 static void plain_thread(const char *driver)
 {
     struct weft_ticker t;
@@ -555,6 +568,7 @@ static const struct kit_case cases[] = {
     IN_TASK(sleep_order),
     IN_TASK(sleep_precision),
     IN_TASK(ticker),
+    IN_TASK(ticker_of_ages),
     ON_THREAD(plain_thread),
 };
 

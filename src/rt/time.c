@@ -84,11 +84,17 @@ int weft_sleep_ms(int64_t ms)
     return weft_sleep_until(weft_after_ms(ms));
 }
 
+/* That much later, or never. Negative spans are not for it. */
+static int64_t later(int64_t ns, int64_t span_ns)
+{
+    return ns > INT64_MAX - span_ns ? INT64_MAX : ns + span_ns;
+}
+
 void weft_ticker_init(struct weft_ticker *t, int64_t period_ms)
 {
     WEFT__ASSERT(period_ms > 0 && period_ms < INT64_MAX / 1000000);
     t->period_ns = period_ms * 1000000;
-    t->next_ns = weft_now_ns() + t->period_ns;
+    t->next_ns = later(weft_now_ns(), t->period_ns);
 }
 
 int64_t weft_ticker_wait(struct weft_ticker *t)
@@ -96,7 +102,7 @@ int64_t weft_ticker_wait(struct weft_ticker *t)
     int err = weft_sleep_until((weft_deadline){t->next_ns});
     if (err < 0)
         return err;
-    int64_t passed = 1 + (weft_now_ns() - t->next_ns) / t->period_ns;
-    t->next_ns += passed * t->period_ns;
-    return passed;
+    int64_t missed = (weft_now_ns() - t->next_ns) / t->period_ns;
+    t->next_ns = later(t->next_ns + missed * t->period_ns, t->period_ns);
+    return 1 + missed;
 }
