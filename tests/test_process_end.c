@@ -123,6 +123,119 @@ static void test_cancel(void **state)
     everywhere(cancel);
 }
 
+/* A child that may not be killed is one that has become another user's; here a call says so. */
+struct untouchable {
+    _Atomic bool waits;
+    int result, again, status;
+    bool survived;
+};
+
+static int wait_untouchable(void *arg)
+{
+    struct untouchable *c = arg;
+    struct weft_process *p = NULL;
+    open_ready(&p, "trap '' TERM; echo ready; exec cat", 0, 5);
+    atomic_store(&c->waits, true);
+    c->result = weft_process_wait(p, NULL, WEFT_NEVER);
+    weft__fault_at(0, 0);
+    weft_shield(60000);
+    c->survived = weft_process_kill(p, 0) == 0;
+    if (c->survived)
+        weft_process_close_in(p); /* then it ends by itself */
+    c->again = weft_process_wait(p, &c->status, WEFT_NEVER);
+    weft_unshield();
+    weft_process_close(&p);
+    return 0;
+}
+
+/* Each call behind a cancel fails in turn: one of them is the one that kills. */
+static int cannot_be_killed(void *arg)
+{
+    int survived = 0;
+    (void)arg;
+    for (uint64_t n = 1; n <= 16; n++) {
+        struct weft_group *g = NULL;
+        struct untouchable c = {.result = 0};
+        CHECK_EQ(weft_group_open(&g), 0);
+        CHECK_EQ(weft_group_go(g, "waiter", wait_untouchable, &c), 0);
+        while (!atomic_load(&c.waits))
+            CHECK_EQ(weft_yield(), 0);
+        weft__fault_at(n, EPERM);
+        weft_group_cancel(g);
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(c.result, -ECANCELED);
+        CHECK_EQ(c.again, 0);
+        survived += c.survived;
+        CHECK(c.survived ? WIFEXITED(c.status) : WIFSIGNALED(c.status));
+        CHECK(no_children());
+    }
+    CHECK_EQ(survived, 1);
+    return 0;
+}
+
+static void test_cannot_be_killed(void **state)
+{
+    (void)state;
+    on_loops(cannot_be_killed); /* among threads it is left to chance which call is the n-th */
+}
+
+/* It is not waited for; but if it has ended it is reaped. */
+static int closed_unkilled(void *arg)
+{
+    struct weft_process *p = NULL;
+    size_t fds = kit_count_fds();
+    siginfo_t si;
+    (void)arg;
+    open_ready(&p, "echo ready; exec cat", 0, 0);
+    pid_t pid = weft_process_id(p);
+    weft__fault_at(1, EPERM);
+    weft_process_close(&p);
+    weft__fault_at(0, 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid); /* the end of its input has ended it */
+    open_ready(&p, "echo ready", 0, 0);
+    CHECK_EQ(waitid(P_PID, (id_t)weft_process_id(p), &si, WEXITED | WNOWAIT), 0);
+    weft__fault_at(1, EPERM);
+    weft_process_close(&p);
+    weft__fault_at(0, 0);
+    CHECK(no_children());
+    CHECK_EQ(kit_count_fds(), fds);
+    return 0;
+}
+
+static void test_closed_unkilled(void **state)
+{
+    (void)state;
+    everywhere(closed_unkilled);
+}
+
+/* Nor does whoever waits for it wait on. */
+static int closed_unkilled_while_awaited(void *arg)
+{
+    struct weft_group *g = NULL;
+    struct waiter w = {0};
+    (void)arg;
+    open_ready(&w.process, "echo ready; exec sleep 1000", 0, 0);
+    pid_t pid = weft_process_id(w.process);
+    CHECK_EQ(weft_group_open(&g), 0);
+    CHECK_EQ(weft_group_go(g, "waiter", wait_for, &w), 0);
+    CHECK_EQ(weft_yield(), 0);
+    weft__fault_at(1, EPERM);
+    weft_process_close(&w.process);
+    weft__fault_at(0, 0);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+    CHECK_EQ(w.result, WEFT_ECLOSED);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    return 0;
+}
+
+static void test_closed_unkilled_while_awaited(void **state)
+{
+    (void)state;
+    on_loops(closed_unkilled_while_awaited);
+}
+
 static int misuse(void *arg)
 {
     struct weft_group *g = NULL;
@@ -205,9 +318,15 @@ int main(void)
     if (!has_pidfd())
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_time_out), cmocka_unit_test(test_close_kills),
-        cmocka_unit_test(test_cancel),   cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_callback), cmocka_unit_test(test_other_loop),
+        cmocka_unit_test(test_time_out),
+        cmocka_unit_test(test_close_kills),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_callback),
+        cmocka_unit_test(test_other_loop),
+        cmocka_unit_test(test_cannot_be_killed),
+        cmocka_unit_test(test_closed_unkilled),
+        cmocka_unit_test(test_closed_unkilled_while_awaited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

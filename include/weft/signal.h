@@ -66,13 +66,17 @@ WEFT_API void weft_process_close_in(struct weft_process *p); /* flushes first, s
 /*
  * Waits for its end. *status as of waitpid(2). A cancel of the caller sends kill_signal, waits
  * kill_after_ms under a shield, kills, reaps, and returns -ECANCELED; a time-out only returns.
+ * A child that has become another user's (sudo) may not be killed: then it runs on after a cancel,
+ * and may be waited for again.
  * -EBUSY, WEFT_ETHREAD, WEFT_ECLOSED as weft_signals_wait; -ECHILD when someone else has reaped it.
  */
 WEFT_API WEFT_MUST_CHECK int weft_process_wait(struct weft_process *p, int *status,
                                                weft_deadline d);
 WEFT_API WEFT_MUST_CHECK int weft_process_kill(struct weft_process *p, int signal);
 
-/* Kills it if it still runs, reaps, closes the pipes, frees. NULL is fine. */
+/* Kills it if it still runs, reaps, closes the pipes, frees. NULL is fine. A child that may not be
+ * killed is not waited for: it runs on, and is the system's zombie when it ends before the program
+ * does. */
 WEFT_API void weft_process_close(struct weft_process **p);
 
 WEFT_END_DECLS

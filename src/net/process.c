@@ -286,16 +286,18 @@ static int status_of(const siginfo_t *si)
     return __W_EXITCODE(0, si->si_status) | (si->si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
 
-/* Takes its status, waiting for its end if it has not come. */
-static void reap(struct weft_process *p)
+/* Takes its status, waiting for its end if that has not come; with WNOHANG, if it has come. */
+static void reap(struct weft_process *p, int how)
 {
     siginfo_t si = {0};
     if (p->reaped)
         return;
     int n;
     do {
-        n = waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED);
+        n = waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED | how);
     } while (n < 0 && errno == EINTR);
+    if (n == 0 && si.si_pid == 0)
+        return; /* it runs */
     p->reaped = true;
     if (n < 0)
         p->lost = -errno;
@@ -329,17 +331,20 @@ static void ended(struct weft__op *op)
 /*
  * Kills and reaps, whatever shields and cancels say: the kernel ends a killed process in a moment,
  * if no device holds it. A task lets others run meanwhile; a thread, and a callback, sit in waitid.
- * A child that has become another user's (sudo) cannot be killed: it is let go, not waited for.
+ * A child that has become another user's (sudo) may not be killed: it is not waited for, runs on,
+ * and is as it was to whoever waits for it later.
  */
 static void kill_now(struct weft_process *p)
 {
     struct weft__flow *f = weft__flow_self();
-    if (!p->reaped && syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH) {
-        p->lost = -errno;
-        p->reaped = true;
+    if (p->reaped)
+        return;
+    int err = send_signal(p, SIGKILL);
+    if (err < 0 && err != -ESRCH) {
+        reap(p, WNOHANG);
+        return;
     }
-    if (!p->reaped && f->kind == WEFT__FLOW_TASK && f->loop == p->loop) {
+    if (f->kind == WEFT__FLOW_TASK && f->loop == p->loop) {
         struct weft__io io;
         io.op = (struct weft__op){
             .kind = WEFT__OP_POLL, .done = ended, .fd = p->pidfd, .u.poll = {.events = POLLIN}};
@@ -347,7 +352,7 @@ static void kill_now(struct weft_process *p)
         if (!weft__sys_submit(p->loop->sys, &io.op))
             (void)weft__wait_block(&io.wait, WEFT_NEVER);
     }
-    reap(p);
+    reap(p, 0);
 }
 
 /* The waiter was cancelled: asks the process to end, and makes it end. */
@@ -358,7 +363,7 @@ static void stop(struct weft_process *p)
     int err = await_end(p, weft_after_ms(p->kill_after_ms));
     weft_unshield();
     if (err == 0)
-        reap(p);
+        reap(p, 0);
     else
         kill_now(p);
 }
@@ -382,7 +387,7 @@ int weft_process_wait(struct weft_process *p, int *status, weft_deadline d)
     if (!p->reaped)
         err = await_end(p, d);
     if (err == 0)
-        reap(p);
+        reap(p, 0);
     else if (err == -ECANCELED)
         stop(p);
     p->waiter = NULL;
@@ -414,5 +419,7 @@ void weft_process_close(struct weft_process **ret)
     p->closed = true;
     p->users++;
     kill_now(p);
+    if (!p->reaped && p->loop != NULL && p->waiter != NULL && p->waiter->wait != NULL)
+        weft__wait_abort(p->waiter->wait, WEFT_ECLOSED); /* its end would not come by itself */
     leave(p);
 }
