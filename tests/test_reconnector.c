@@ -2,6 +2,8 @@
 /*
  * Clients that connect again: what their callbacks may do to them, and what waits for a connection.
  */
+#include <math.h>
+
 #include <weft/weft.h>
 
 #include "rt_kit.h"
@@ -198,6 +200,72 @@ static int cancelled_by_one_that_is_not_repeated(void *arg)
         CHECK_EQ(a.lost, 1);
         CHECK_EQ(weft_group_close(&a.group), 0);
     }
+    CHECK_EQ(weft_group_close(&server), 0);
+    return 0;
+}
+
+/* --- Delays ----------------------------------------------------------------------------------- */
+
+struct delays {
+    int n;
+    int64_t of[4];
+    struct weft_reconnector *r;
+};
+
+/* Stops it when there are as many as are wanted. */
+static void note_delay(void *arg, bool connected, int error, int64_t delay_ms)
+{
+    struct delays *d = arg;
+    (void)error;
+    if (connected)
+        return;
+    d->of[d->n++] = delay_ms;
+    if (d->n == 4 || delay_ms > 1000)
+        weft_reconnector_stop(d->r);
+}
+
+static int close_made(struct weft_stream *t, void *arg)
+{
+    (void)arg;
+    weft_transport_close(t);
+    return 0;
+}
+
+static struct delays delays_of(const char *endpoint, struct weft_reconnect_options o)
+{
+    static const struct weft_protocol p = {.made = close_made, .data = echo_data};
+    struct weft_factory f = {.protocol = &p};
+    struct weft_group *g = kit_group();
+    struct delays d = {.n = 0};
+    o.state = note_delay;
+    o.state_arg = &d;
+    CHECK_EQ(weft_reconnector_open(&d.r, g, endpoint, &o, &f), 0);
+    CHECK_EQ(weft_group_wait(g, SOON), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return d;
+}
+
+/* Numbers that stand for `never`, and one that is none. */
+static int delays_of_ages(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_group *server = serve("tcp://127.0.0.1:0", endpoint);
+    struct delays d;
+    (void)arg;
+    d = delays_of(endpoint, (struct weft_reconnect_options){
+                                .first_ms = 1, .jitter = -1, .steady_ms = INT64_MAX});
+    CHECK_EQ(d.n, 4); /* no connection is steady */
+    CHECK(d.of[0] == 1 && d.of[1] == 2 && d.of[2] == 4 && d.of[3] == 8);
+    for (int i = 0; i < 20; i++) {
+        d = delays_of(endpoint, (struct weft_reconnect_options){
+                                    .first_ms = INT64_MAX, .max_ms = INT64_MAX, .jitter = 1});
+        CHECK_EQ(d.n, 1);
+        CHECK(d.of[0] > 1000);
+    }
+    d = delays_of(endpoint,
+                  (struct weft_reconnect_options){.first_ms = 2000, .jitter = (double)NAN});
+    CHECK_EQ(d.n, 1);
+    CHECK_EQ(d.of[0], 2000);
     CHECK_EQ(weft_group_close(&server), 0);
     return 0;
 }
@@ -464,13 +532,10 @@ static int sent_before_it_is_made(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(each_callback_may_end_it),
-    IN_TASK(told_of_a_failure),
-    IN_TASK(told_of_the_last_failure),
-    IN_TASK(cancelled_by_one_that_is_not_repeated),
-    IN_TASK(gives_it_away),
-    IN_TASK(more_than_a_write_may_be),
-    IN_TASK(closed_when_made),
+    IN_TASK(each_callback_may_end_it), IN_TASK(told_of_a_failure),
+    IN_TASK(told_of_the_last_failure), IN_TASK(cancelled_by_one_that_is_not_repeated),
+    IN_TASK(delays_of_ages),           IN_TASK(gives_it_away),
+    IN_TASK(more_than_a_write_may_be), IN_TASK(closed_when_made),
     IN_TASK(sent_before_it_is_made),
 };
 KIT_MAIN(cases)

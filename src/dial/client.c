@@ -94,6 +94,12 @@ static double next_random(struct weft_reconnector *r)
     return (double)(r->random >> 11) / 9007199254740992.0;
 }
 
+/* At least one; what no int64_t can say saturates. */
+static int64_t to_ms(double ms)
+{
+    return ms < (double)INT64_MAX ? weft__max_i64((int64_t)ms, 1) : INT64_MAX;
+}
+
 static void tell(struct weft_reconnector *r, bool connected, int error, int64_t delay_ms)
 {
     if (r->options.state != NULL)
@@ -116,10 +122,8 @@ static void down(struct weft_reconnector *r, int error)
     }
     r->retries++;
     double wide = o->jitter * (2 * next_random(r) - 1);
-    int64_t delay = (int64_t)((double)r->delay_ms * (1 + wide));
-    delay = weft__max_i64(delay, 1);
-    double grown = (double)r->delay_ms * o->factor;
-    r->delay_ms = grown > (double)o->max_ms ? o->max_ms : (int64_t)grown;
+    int64_t delay = to_ms((double)r->delay_ms * (1 + wide));
+    r->delay_ms = weft__min_i64(to_ms((double)r->delay_ms * o->factor), o->max_ms);
     r->state = WAITING;
     look_at(r, weft_after_ms(delay).ns);
     tell(r, false, error, delay);
@@ -174,7 +178,7 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
     r->state = WAITING; /* which is what a call within lost has to find */
     if (r->protocol->lost != NULL)
         r->protocol->lost(t, error, conn);
-    if (weft_now_ns() - r->up_ns >= r->options.steady_ms * 1000000) {
+    if ((weft_now_ns() - r->up_ns) / 1000000 >= r->options.steady_ms) {
         r->delay_ms = r->options.first_ms;
         r->retries = 0;
     }
@@ -361,7 +365,10 @@ static void defaults(struct weft_reconnect_options *o)
         o->max_ms = MAX_MS;
     if (o->jitter == 0)
         o->jitter = JITTER;
-    o->jitter = o->jitter < 0 ? 0 : o->jitter > 1 ? 1 : o->jitter;
+    if (!(o->jitter > 0)) /* none, or no number */
+        o->jitter = 0;
+    if (o->jitter > 1)
+        o->jitter = 1;
     if (o->connect_ms <= 0)
         o->connect_ms = CONNECT_MS;
     if (o->steady_ms <= 0)
