@@ -147,18 +147,26 @@ static int comes_back(void *arg)
     return 0;
 }
 
+/* Its own errors are none of the client's. */
+static void failing_state(void *arg, bool connected, int error, int64_t delay_ms)
+{
+    state(arg, connected, error, delay_ms);
+    CHECK_EQ(weft_sleep_ms(1), -EDEADLK);
+}
+
 static int gives_up(void *arg)
 {
     char endpoint[WEFT_ENDPOINT_MAX];
     struct client c = {0};
     struct weft_factory f = {.protocol = &client, .arg = &c};
     struct weft_reconnect_options o = {
-        .first_ms = 1, .max_ms = 2, .max_retries = 3, .state = state, .state_arg = &c};
+        .first_ms = 1, .max_ms = 2, .max_retries = 3, .state = failing_state, .state_arg = &c};
     (void)arg;
     nobody(endpoint);
     struct weft_group *g = kit_group();
     CHECK_EQ(weft_reconnector_open(NULL, g, endpoint, &o, &f), 0);
     CHECK_EQ(weft_group_wait(g, weft_after_s(20)), -ECONNREFUSED);
+    CHECK(strstr(weft_error_detail(), endpoint) != NULL);
     CHECK_EQ(c.downs, 4);
     CHECK_EQ(weft_group_close(&g), -ECONNREFUSED);
     return 0;

@@ -55,7 +55,7 @@ struct weft_reconnector {
     bool dialled;           /* ... and is done, with: */
     struct weft_stream *stream;
     int error;
-    char detail[sizeof(struct weft__detail)];
+    char detail[sizeof(struct weft__detail)]; /* of the last error, as users' calls forget it */
     struct weft_stream *live; /* the connection, from made to lost, or until it was given away */
     struct weft__list queue;  /* struct waiting */
     size_t queued;            /* its bytes */
@@ -84,6 +84,11 @@ static void over(struct weft_reconnector *r, int result)
     r->state = OVER;
     r->result = result;
     look_at(r, 0); /* leaves in the next turn, outside all callbacks */
+}
+
+static void note(struct weft_reconnector *r, const char *detail)
+{
+    (void)snprintf(r->detail, sizeof r->detail, "%s", detail);
 }
 
 static double next_random(struct weft_reconnector *r)
@@ -174,6 +179,8 @@ static void watched_lost(struct weft_stream *t, int error, void *conn)
 {
     struct weft__factory_ref *ref = t->shared;
     struct weft_reconnector *r = ref->factory.arg;
+    const struct weft__transport_extra *x = weft__transport_of(t)->extra;
+    note(r, x != NULL && x->why != NULL ? x->why : "");
     r->live = NULL;
     r->state = WAITING; /* which is what a call within lost has to find */
     if (r->protocol->lost != NULL)
@@ -196,9 +203,9 @@ static void given(struct weft__factory_ref *ref)
 
 /* --- Connecting ------------------------------------------------------------------------------- */
 
-static void failed(struct weft_reconnector *r, int error, const char *detail)
+static void failed(struct weft_reconnector *r, int error)
 {
-    (void)weft__fail(error, "%s", detail); /* for whom it is told to */
+    (void)weft__fail(error, "%s", r->detail); /* for whom it is told to */
     if (r->once && r->protocol->lost != NULL)
         r->protocol->lost(NULL, error, r->factory_arg);
     down(r, error);
@@ -209,7 +216,7 @@ static int dial_main(void *arg)
 {
     struct weft_reconnector *r = *(struct weft_reconnector **)arg;
     r->error = weft__plan_dial(r->plan, &r->stream, weft_after_ms(r->options.connect_ms));
-    (void)snprintf(r->detail, sizeof r->detail, "%s", r->error < 0 ? weft_error_detail() : "");
+    note(r, r->error < 0 ? weft_error_detail() : "");
     r->dialled = true;
     look_at(r, 0);
     return 0;
@@ -227,8 +234,10 @@ static void attempt(struct weft_reconnector *r)
                                                      .site = r->plan->text,
                                                      .keep_errors = true},
                                &r->task);
-    if (err < 0)
-        failed(r, err, weft_error_text(err));
+    if (err < 0) {
+        note(r, weft_error_text(err));
+        failed(r, err);
+    }
 }
 
 /* A cancel came between the connection and its first callback. */
@@ -236,7 +245,7 @@ static void unmade(struct weft__factory_ref *ref, int error)
 {
     struct weft_reconnector *r = ref->factory.arg;
     r->state = CONNECTING;
-    failed(r, error, "");
+    failed(r, error);
 }
 
 static int start_protocol(struct weft_reconnector *r)
@@ -267,18 +276,20 @@ static void dialled(struct weft_reconnector *r)
     if (err == 0) {
         err = start_protocol(r);
         if (err < 0)
-            (void)snprintf(r->detail, sizeof r->detail, "%s", weft_error_detail());
+            note(r, weft_error_detail());
     }
     if (err == 0)
         return;
     if (r->stream != NULL)
         weft__stream_end(&r->stream, true);
     r->state = CONNECTING;
-    failed(r, err, r->detail);
+    failed(r, err);
 }
 
 static void leave(struct weft_reconnector *r)
 {
+    if (r->result < 0)
+        (void)weft__fail(r->result, "%s", r->detail);
     weft__group_leave(&r->member, r->result, false);
     if (r->once) { /* nobody holds a handle; others go with their group */
         weft__list_remove(&r->attached.link);
