@@ -3,6 +3,7 @@
  * Clients that connect again: what their callbacks may do to them, and what waits for a connection.
  */
 #include <math.h>
+#include <poll.h>
 
 #include <weft/weft.h>
 
@@ -202,6 +203,59 @@ static int cancelled_by_one_that_is_not_repeated(void *arg)
     }
     CHECK_EQ(weft_group_close(&server), 0);
     return 0;
+}
+
+static int readable(struct weft_loop *l, int timeout_ms)
+{
+    struct pollfd p = {.fd = weft_loop_fd(l), .events = POLLIN};
+    return poll(&p, 1, timeout_ms);
+}
+
+/* Until it is above 0, and then until nothing is left to do. */
+static void step_until(struct weft_loop *l, const int *n)
+{
+    while (*n == 0) {
+        CHECK_EQ(readable(l, 20000), 1);
+        CHECK_EQ(weft_loop_step(l, WEFT_NOW), 1);
+    }
+    while (readable(l, 0) > 0)
+        CHECK_EQ(weft_loop_step(l, WEFT_NOW), 1);
+}
+
+/* Between two steps of a loop that another one drives: that is told of what is done there. */
+static void from_outside_of_the_loop(const char *driver)
+{
+    struct acting a = {.place = NOWHERE};
+    struct weft_factory f = {.protocol = &acts, .arg = &a};
+    struct weft_reconnect_options o = {.first_ms = 3600000, .state = act_state, .state_arg = &a};
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_listener *listener = NULL;
+    struct weft_stream *s = NULL;
+    struct weft_loop *l = NULL;
+    char buf[6];
+    CHECK_EQ(weft_listen(&listener, "tcp://127.0.0.1:0", NULL), 0);
+    CHECK(weft_listener_endpoint(listener, endpoint, sizeof endpoint) > 0);
+    CHECK_EQ(weft_loop_open(&l, &(struct weft_options){.driver = driver}), 0);
+    while (readable(l, 0) > 0)
+        CHECK_EQ(weft_loop_step(l, WEFT_NOW), 0);
+    CHECK_EQ(weft_reconnector_open(&a.r, weft_loop_group(l), endpoint, &o, &f), 0);
+    step_until(l, &a.made);
+    CHECK_EQ(weft_accept(listener, &s, SOON), 0);
+    CHECK_EQ(weft_reconnector_send(a.r, "x", 1), 0);
+    CHECK_EQ(readable(l, 20000), 1);
+    CHECK_EQ(weft_loop_step(l, WEFT_NOW), 1);
+    CHECK_EQ(weft_read_full(s, buf, 6, SOON), 0);
+    CHECK(memcmp(buf, "hellox", 6) == 0);
+    weft_abort(&s);
+    weft_listener_close(&listener); /* so nobody listens there any more */
+    step_until(l, &a.downs);
+    weft_reconnector_stop(a.r);
+    CHECK_EQ(readable(l, 20000), 1);
+    while (weft_loop_step(l, WEFT_NOW) > 0)
+        ;
+    CHECK_EQ(a.downs, 1);
+    CHECK_EQ(a.lost, 1);
+    weft_loop_close(&l);
 }
 
 /* --- Delays ----------------------------------------------------------------------------------- */
@@ -532,10 +586,15 @@ static int sent_before_it_is_made(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(each_callback_may_end_it), IN_TASK(told_of_a_failure),
-    IN_TASK(told_of_the_last_failure), IN_TASK(cancelled_by_one_that_is_not_repeated),
-    IN_TASK(delays_of_ages),           IN_TASK(gives_it_away),
-    IN_TASK(more_than_a_write_may_be), IN_TASK(closed_when_made),
+    IN_TASK(each_callback_may_end_it),
+    IN_TASK(told_of_a_failure),
+    IN_TASK(told_of_the_last_failure),
+    IN_TASK(cancelled_by_one_that_is_not_repeated),
+    ON_THREAD(from_outside_of_the_loop),
+    IN_TASK(delays_of_ages),
+    IN_TASK(gives_it_away),
+    IN_TASK(more_than_a_write_may_be),
+    IN_TASK(closed_when_made),
     IN_TASK(sent_before_it_is_made),
 };
 KIT_MAIN(cases)

@@ -72,11 +72,19 @@ struct weft_reconnector {
 static void attempt(struct weft_reconnector *r);
 static void attached_free(struct weft__attached *a);
 
+/* Also between two steps of a loop that another one drives. */
+static void tell_loop(const struct weft_reconnector *r)
+{
+    if (!r->loop->in_turn)
+        weft__loop_arm_embedding(r->loop);
+}
+
 /* Has fired look at the state then, and no earlier. */
 static void look_at(struct weft_reconnector *r, int64_t when_ns)
 {
     weft__loop_alarm_del(r->loop, &r->alarm);
     weft__loop_alarm(r->loop, &r->alarm, when_ns);
+    tell_loop(r);
 }
 
 static void over(struct weft_reconnector *r, int result)
@@ -429,7 +437,7 @@ static int client_open(struct weft_reconnector **ret, struct weft_group *g, cons
     weft__group_attach(g, &r->attached);
     r->alarm.fn = fired;
     r->state = CONNECTING;
-    weft__loop_alarm(r->loop, &r->alarm, 0);
+    look_at(r, 0);
     if (ret != NULL)
         *ret = r;
     return 0;
@@ -464,8 +472,11 @@ int weft_reconnector_send(struct weft_reconnector *r, const void *buf, size_t le
     if (len > max)
         return weft__fail(-ENOBUFS, "%zu bytes are more than a write may be, which is %zu", len,
                           max);
-    if (r->live != NULL && weft__list_empty(&r->queue))
-        return weft_transport_write(r->live, buf, len);
+    if (r->live != NULL && weft__list_empty(&r->queue)) {
+        int err = weft_transport_write(r->live, buf, len);
+        tell_loop(r);
+        return err;
+    }
     if (len > r->options.queue_max - r->queued)
         return weft__fail(-ENOBUFS, "%s is not connected, and %zu bytes wait for it already",
                           r->plan->text, r->queued);
