@@ -199,6 +199,30 @@ static int cancel_ends_it_in_every_state(void *arg)
     return 0;
 }
 
+/* Nobody is called on by a client that was stopped before its first attempt. */
+static int stopped_before_it_begins(void *arg)
+{
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_listener *listener = NULL;
+    struct weft_reconnector *r = NULL;
+    struct weft_stream *s = NULL;
+    struct client c = {0};
+    struct weft_factory f = {.protocol = &client, .arg = &c};
+    struct weft_reconnect_options o = {.state = state, .state_arg = &c};
+    struct weft_group *g = kit_group();
+    (void)arg;
+    CHECK_EQ(weft_listen(&listener, "tcp://127.0.0.1:0", NULL), 0);
+    CHECK(weft_listener_endpoint(listener, endpoint, sizeof endpoint) > 0);
+    CHECK_EQ(weft_reconnector_open(&r, g, endpoint, &o, &f), 0);
+    weft_reconnector_stop(r);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(20)), 0);
+    CHECK_EQ(weft_accept(listener, &s, WEFT_NOW), -ETIMEDOUT);
+    CHECK_EQ(c.states, 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_listener_close(&listener);
+    return 0;
+}
+
 static void only_lost(struct weft_stream *t, int error, void *conn)
 {
     struct client *c = conn;
@@ -448,6 +472,7 @@ static const struct kit_case cases[] = {
     IN_TASK(comes_back),
     IN_TASK(gives_up),
     IN_TASK(cancel_ends_it_in_every_state),
+    IN_TASK(stopped_before_it_begins),
     IN_TASK(cancel_at_every_turn_of_a_dial),
     IN_TASK(looping_calls),
     ON_THREAD(looping_calls_end_by_themselves),

@@ -313,7 +313,9 @@ static void fired(struct weft__alarm *a)
         leave(r);
         break;
     case CONNECTING:
-        if (r->task == NULL)
+        if (r->task == NULL && (r->canceled || r->stop))
+            failed(r, -ECANCELED);
+        else if (r->task == NULL)
             attempt(r);
         else if (r->dialled)
             dialled(r);
