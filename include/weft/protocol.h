@@ -137,7 +137,7 @@ WEFT_API void weft_looping_call_close(struct weft_looping_call **c);
 /*
  * Connects a protocol once, to any endpoint that weft_dial takes, as a member of g: `made`, or on
  * failure `lost` with the error, t NULL and the factory's arg as conn. Neither that nor the
- * connection's end is an error of the group.
+ * connection's end is an error of the group. timeout_ms: of connecting; 0: 10,000.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_dial(struct weft_group *g, const char *endpoint,
                                                 const struct weft_dial_options *o,
@@ -151,8 +151,8 @@ struct weft_reconnect_options {
     int max_retries;    /* in a row; 0: no limit. Then the error reaches the group */
     int64_t connect_ms; /* time-out of one attempt; 0: 10,000 */
     int64_t steady_ms;  /* a connection that lived so long resets the delay; 0: 1,000 */
-    /* Told of each change: connected (error 0) or down (error, delay until the next try). May be
-     * NULL. */
+    /* Told of each change: connected (error 0) or down (error, delay until the next try; -1: there
+     * is none). May be NULL. */
     void (*state)(void *arg, bool connected, int error, int64_t delay_ms);
     void *state_arg;
     const struct weft_dial_options *dial; /* borrowed during the call; NULL: none */
@@ -163,6 +163,7 @@ struct weft_reconnector;
  * A client that connects again when it is refused or lost (ReconnectingClientFactory). Member of g.
  * A connection that a callback detaches (weft_protocol_detach) is its last one, as nobody tells it
  * when that ends: from then on it is over, and what still waited to be sent is dropped.
+ * *ret: the group's, good for calls until that is closed; ret may be NULL.
  */
 WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret,
                                                    struct weft_group *g, const char *endpoint,
@@ -178,7 +179,7 @@ WEFT_API WEFT_MUST_CHECK int weft_reconnector_open(struct weft_reconnector **ret
  */
 WEFT_API WEFT_MUST_CHECK int weft_reconnector_send(struct weft_reconnector *r, const void *buf,
                                                    size_t len);
-/* No more attempts; a live connection goes on until it ends. */
+/* No more attempts; a live connection goes on until it ends. In the client's callbacks, too. */
 WEFT_API void weft_reconnector_stop(struct weft_reconnector *r);
 
 WEFT_END_DECLS
