@@ -73,5 +73,41 @@ static int again(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(again)};
+struct lent {
+    struct weft_http_app *app;
+    bool hung_up; /* by the client */
+};
+
+static int lend(struct weft_stream *s, void *arg)
+{
+    struct lent *l = arg;
+    int err = weft_http_serve_stream(&s, l->app, NULL);
+    CHECK(l->hung_up); /* it serves to the end: nothing of the connection is left behind */
+    return err;
+}
+
+/* A server of streams whose handler serves HTTP: its connections keep their tasks. */
+static int of_another_server(void *arg)
+{
+    struct lent l = {.app = test_app()};
+    struct weft_group *g = kit_group();
+    struct weft_server *server = NULL;
+    struct weft_stream *s = NULL;
+    char endpoint[WEFT_ENDPOINT_MAX];
+    (void)arg;
+    CHECK_EQ(weft_server_open(&server, g, "tcp://127.0.0.1:0", NULL, lend, &l, NULL), 0);
+    CHECK(weft_server_endpoint(server, endpoint, sizeof endpoint) > 0);
+    CHECK_EQ(weft_dial(&s, endpoint, NULL, weft_after_s(20)), 0);
+    for (int i = 0; i < 3; i++) {
+        http_kit_send(s, HEAD("GET /1"));
+        expect(s, "hello 1 a");
+    }
+    l.hung_up = true;
+    CHECK_EQ(weft_close(&s, weft_after_s(20)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_http_app_close(&l.app);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(again), IN_TASK(of_another_server)};
 KIT_MAIN(cases)

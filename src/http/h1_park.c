@@ -259,7 +259,7 @@ void weft__h1_park_init(struct weft__http_site *site)
 
 int weft__h1_park(struct weft__http_site *site, struct weft_stream **s, uint32_t requests)
 {
-    if (site->shared)
+    if (site->shared || site->passing) /* the worker would keep it for as long as it runs */
         return -EOPNOTSUPP;
     int err = weft__park(s, &site->parking, (void *)(uintptr_t)requests);
     if (err == 0)

@@ -147,6 +147,7 @@ int weft_http_serve_stream(struct weft_stream **s, struct weft_http_app *app,
     atomic_store(&app->sealed, true);
     conf.o.park_ms = 0; /* there is no server to keep it for */
     weft__http_site_init(&site, &conf, false);
+    site.passing = true;
     if (conf.o.log_format != WEFT_HTTP_LOG_NONE && conf.o.log == NULL)
         err = weft__log_writer_open(&site.writer, conf.o.log_fd);
     if (err == 0) {

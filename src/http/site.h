@@ -6,7 +6,8 @@
  * filled in, counters, spare memory, the date.
  *
  * A site belongs to one loop, and all in it but `conf` and the counters is its thread's alone. With
- * the thread model, all threads share one, and use nothing of it but conf and counters.
+ * the thread model, all threads share one, and use nothing of it but conf and counters. A stream
+ * that is no server's has one of its own, which ends with the flow that serves it.
  */
 #include <stdatomic.h>
 
@@ -66,7 +67,8 @@ struct weft__http_kept_files;
 struct weft__http_site {
     const struct weft__http_conf *conf;
     struct weft__http_counters counters;
-    bool shared;                  /* by threads */
+    bool shared;  /* by threads */
+    bool passing; /* of one connection's flow, on its stack: nothing outlives that */
     struct weft__h1_conn *spares; /* ended connections' memory */
     size_t n_spares;
     struct weft__h1_conn *direct; /* for requests that are answered in a callback; h1_park.c */
