@@ -319,7 +319,7 @@ int weft__http_coder_whole(struct weft__http_exchange *x, const void **body, siz
         c->brotli ? BrotliEncoderMaxCompressedSize(left) : deflateBound(&c->gzip, (uLong)left);
     uint8_t *out = cap > 0 ? weft__arena_alloc(&x->arena, cap + 64) : NULL;
     if (out == NULL)
-        return -ENOMEM;
+        return 1;
     int more;
     do {
         more = step(c, &data, &left, 2, &made);
@@ -348,7 +348,7 @@ int weft__http_coder_write(struct weft__http_exchange *x, const void *buf, size_
             return more;
         if (made > 0) {
             err = x->cls->write(x, r->coder->out, made, d);
-            r->sent += err == 0 ? made : 0;
+            r->sent += err == 0 && x->q.head.method != WEFT__HTTP_HEAD ? made : 0;
         }
     } while (err == 0 && more > 0);
     return err;

@@ -184,7 +184,8 @@ int weft__http_conditions(struct weft__http_exchange *x, int64_t len);
 int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len);
 /* Sets what tells of the choice in a response that says the same without a body: Vary, ETag. */
 int weft__http_coder_tell(struct weft__http_exchange *x, int64_t len);
-/* Compresses a whole body into the arena; the coding was chosen. */
+/* Compresses a whole body into the arena; the coding was chosen. 1: there is no room for it in the
+ * request's memory, and nothing is done: it can go in pieces. */
 int weft__http_coder_whole(struct weft__http_exchange *x, const void **body, size_t *len);
 /* Compresses a piece and writes what comes out. flush: 0 none, 1 what came so far, 2 the end. */
 int weft__http_coder_write(struct weft__http_exchange *x, const void *data, size_t len, int flush,

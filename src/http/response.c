@@ -235,6 +235,27 @@ static int begin(struct weft__http_exchange *x, int64_t length, const void *data
     return err;
 }
 
+/* A response that fails before it has begun is not in the coding that was chosen for it: another
+ * one takes its place. */
+static int uncoded(struct weft_http_response *r, int err)
+{
+    if (err < 0 && !r->begun && r->coder != NULL) {
+        weft__http_coder_free(r->coder);
+        r->coder = NULL;
+        weft__http_response_drop(r, "Content-Encoding");
+    }
+    return err;
+}
+
+/* A body that is too large to be held in its coding, too. */
+static int send_coded(struct weft__http_exchange *x, const void *body, size_t len)
+{
+    int err = begin(x, -1, NULL, 0, false);
+    if (err == 0)
+        err = weft_http_write(&x->r, body, len, x->until);
+    return err < 0 ? err : weft_http_end(&x->r);
+}
+
 int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_t len)
 {
     struct weft_http_response *r = &x->r;
@@ -256,7 +277,9 @@ int weft__http_send_whole(struct weft__http_exchange *x, const void *body, size_
         err = weft__http_coder_choose(x, (int64_t)len);
     if (err == 0 && r->coder != NULL)
         err = weft__http_coder_whole(x, &body, &len);
-    return err < 0 ? err : begin(x, (int64_t)len, body, len, true);
+    if (err == 1)
+        return send_coded(x, body, len);
+    return err < 0 ? uncoded(r, err) : begin(x, (int64_t)len, body, len, true);
 }
 
 int weft_http_send(struct weft_http_response *r, int status, const char *type, const void *body,
@@ -394,7 +417,7 @@ static int begin_pieces(struct weft_http_response *r, const void *data, size_t l
         return begin(x, 0, NULL, 0, true);
     int err = weft__http_coder_choose(x, r->length >= 0 ? r->length : -1);
     if (err < 0)
-        return err;
+        return uncoded(r, err);
     if (r->coder == NULL)
         return begin(x, r->length, data, len, false);
     err = begin(x, -1, NULL, 0, false);
