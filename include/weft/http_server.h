@@ -338,9 +338,10 @@ struct weft_http_static_options {
     bool precompressed;        /* NAME.br and NAME.gz beside NAME, for clients that take them */
     const char *cache_control; /* NULL: none */
     /* Files that each worker keeps open for the next request, the ones used last; 0: none, at most
-     * 100,000. A file that was written to, deleted or replaced is noticed at once, what changes
-     * above it (a directory renamed, a symbolic link, rights) after keep_ms; one that nobody asks
-     * for any more stays open, and its space taken, until others need its place. */
+     * 100,000. A thread without a loop keeps none. A file that was written to, deleted or replaced
+     * is noticed at once, what changes above it (a directory renamed, a symbolic link, rights)
+     * after keep_ms; one that nobody asks for any more stays open, and its space taken, until
+     * others need its place. */
     int keep_open;
     int64_t keep_ms; /* 0: 1,000 */
 };

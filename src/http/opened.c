@@ -108,12 +108,14 @@ void weft__http_kept_close(struct weft__http_site *site)
     }
 }
 
-/* The table for one directory; NULL: nothing is kept. */
-static struct weft__http_kept_files *files_of(struct weft__http_site *site,
+/* The table for one directory; NULL: nothing is kept. A thread without a loop has no moments in
+ * which a file is known to be the same. */
+static struct weft__http_kept_files *files_of(const struct weft__http_exchange *x,
                                               const struct weft__http_keep *keep)
 {
+    struct weft__http_site *site = x->site;
     struct weft__http_kept_files *files = site->kept_files;
-    if (keep->max <= 0 || site->shared)
+    if (keep->max <= 0 || site->shared || x->stream->loop == NULL)
         return NULL;
     while (files != NULL && files->owner != keep)
         files = files->next;
@@ -205,7 +207,7 @@ static void take(struct weft__http_kept *k, struct weft__http_opened *ret)
 bool weft__http_opened_kept(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                             const char *path, struct weft__http_opened *ret)
 {
-    struct weft__http_kept_files *files = files_of(x->site, keep);
+    struct weft__http_kept_files *files = files_of(x, keep);
     struct weft__http_kept *k = files != NULL ? find(files, path, hash_of(path),
                                                      weft__stream_now_ns(x->stream), moment_of(x))
                                               : NULL;
@@ -257,7 +259,7 @@ const char *weft__http_opened_bytes(const struct weft__http_exchange *x,
 int weft__http_opened_get(struct weft__http_exchange *x, const struct weft__http_keep *keep,
                           int dirfd, const char *path, struct weft__http_opened *ret)
 {
-    struct weft__http_kept_files *files = files_of(x->site, keep);
+    struct weft__http_kept_files *files = files_of(x, keep);
     int64_t now = weft__stream_now_ns(x->stream);
     size_t hash = files != NULL ? hash_of(path) : 0;
     struct weft__http_kept *k = files != NULL ? find(files, path, hash, now, moment_of(x)) : NULL;

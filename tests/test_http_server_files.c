@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files of the HTTP server where something stands beside them: middleware over a part of them,
+ * fields that were set before, a thread without a loop, another program that cuts them short.
+ */
+#include "http_kit.h"
+
+#include <sys/stat.h>
+
+static char dir[64];
+
+static void make(const char *name, const char *text)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (text == NULL) {
+        CHECK_EQ(mkdir(path, 0700), 0);
+        return;
+    }
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void make_files(void)
+{
+    (void)snprintf(dir, sizeof dir, "/tmp/weft-http-XXXXXX");
+    CHECK(mkdtemp(dir) != NULL);
+    make("a.txt", "0123456789");
+    make("a.txt.gz", "gzip");
+    make("private", NULL);
+    make("private/docs", NULL);
+    make("private/docs/secret.txt", "secret");
+    make("private/docs/index.html", "secret");
+}
+
+static void remove_files(void)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
+    CHECK_EQ(system(command), 0);
+}
+
+static int lend(struct weft_stream *s, void *arg)
+{
+    return weft_http_serve_stream(&s, arg, NULL);
+}
+
+/* A thread has no loop whose turns say for how long a kept file is known to be the same. */
+static int on_a_thread(void *arg)
+{
+    const struct weft_server_options o = {.model = WEFT_THREADS};
+    struct weft_http_app *app = http_kit_app();
+    struct weft_group *g = kit_group();
+    struct weft_server *server = NULL;
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    make_files();
+    CHECK_EQ(weft_http_static(app, "/f",
+                              &(struct weft_http_static_options){.dir = dir, .keep_open = 10}),
+             0);
+    CHECK_EQ(weft_server_open(&server, g, "tcp://127.0.0.1:0", &o, lend, app, NULL), 0);
+    CHECK(weft_server_endpoint(server, k.endpoint, sizeof k.endpoint) > 0);
+    (void)http_kit_ask(&k, "GET /f/a.txt HTTP/1.1\r\nHost: a\r\n\r\n" HTTP_KIT_GET("/f/a.txt"), buf,
+                       sizeof buf);
+    CHECK_EQ(http_kit_count(buf, "\r\n\r\n0123456789"), 2);
+    CHECK_EQ(weft_group_close(&g), 0);
+    weft_http_app_close(&app);
+    remove_files();
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(on_a_thread)};
+
+/* The last one alone serves no directory. */
+int main(void)
+{
+    size_t first = http_kit_lacks_openat2() ? WEFT__ARRAY_LEN(cases) - 1 : 0;
+    return kit_main(cases + first, WEFT__ARRAY_LEN(cases) - first);
+}
