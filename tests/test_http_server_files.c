@@ -7,6 +7,8 @@
 
 #include <sys/stat.h>
 
+#include "base/alloc.h"
+
 static char dir[64];
 
 static void make(const char *name, const char *text)
@@ -70,7 +72,39 @@ static int on_a_thread(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(on_a_thread)};
+static int no_memory(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    weft__alloc_fail_at(1);
+    int result = weft_http_next(q, r);
+    weft__alloc_fail_at(0);
+    return result;
+}
+
+/* A path for which there is no memory is none, not that of the directory. */
+static int path_without_memory(void *arg)
+{
+    struct http_kit k;
+    static char request[4096], buf[8192];
+    (void)arg;
+    make_files();
+    struct weft_http_app *app = http_kit_app();
+    CHECK_EQ(weft_http_use(app, "/", no_memory, NULL), 0);
+    CHECK_EQ(
+        weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = dir, .list = true}),
+        0);
+    http_kit_open(&k, app, NULL);
+    (void)snprintf(request, sizeof request,
+                   "GET /f/%03000d/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 1);
+    (void)http_kit_ask(&k, request, buf, sizeof buf);
+    CHECK(strstr(buf, "a.txt") == NULL);
+    CHECK_EQ(http_kit_status(buf), 500);
+    http_kit_close(&k);
+    remove_files();
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(on_a_thread), IN_TASK(path_without_memory)};
 
 /* The last one alone serves no directory. */
 int main(void)

@@ -75,7 +75,8 @@ WEFT_API WEFT_MUST_CHECK int weft_http_route_with(struct weft_http_app *app, con
 /*
  * Middleware: called for every request whose path is prefix or below it ("/" for all), in the order
  * in which they were added, those without a route included. It calls weft_http_next, which runs the
- * rest and returns its result, or answers by itself. At most 64.
+ * rest and returns its result, or answers by itself. At most 64. None is passed by for want of
+ * memory: the request gets 500 then.
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_use(struct weft_http_app *app, const char *prefix,
                                            weft_http_handler middleware, void *arg);
@@ -197,7 +198,8 @@ WEFT_API const char *weft_http_path(struct weft_http_request *q);   /* percent-d
 WEFT_API const char *weft_http_query(struct weft_http_request *q);  /* behind '?', as it came */
 /* The route that answers, as it was added: for statistics. NULL: none. */
 WEFT_API const char *weft_http_pattern(const struct weft_http_request *q);
-/* A segment that the route names, decoded; "" when the route has no such name. */
+/* A segment that the route names, decoded; "" when the route has no such name, or no memory is left
+ * (:name never is empty otherwise). */
 WEFT_API const char *weft_http_param(struct weft_http_request *q, const char *name);
 /* The value of a parameter of the query (the first of that name), decoded. NULL, too, for one with
  * a NUL in it, which reaches a handler with raw_query alone. */

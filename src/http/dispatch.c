@@ -145,12 +145,15 @@ static int answer_without_route(struct weft_http_request *q, struct weft_http_re
 
 /* --- Middleware ------------------------------------------------------------------------------- */
 
-static bool covers(const struct weft__http_middleware *m, struct weft_http_request *q)
+/* 1 or 0; -ENOMEM: nobody can tell, and who might have to be asked is not passed by. */
+static int covers(const struct weft__http_middleware *m, struct weft_http_request *q)
 {
     if (m->prefix_len == 0)
-        return true;
+        return 1;
     const char *path = weft_http_path(q);
-    return path != NULL && strncmp(path, m->prefix, m->prefix_len) == 0 &&
+    if (path == NULL)
+        return -ENOMEM;
+    return strncmp(path, m->prefix, m->prefix_len) == 0 &&
            (path[m->prefix_len] == '\0' || path[m->prefix_len] == '/');
 }
 
@@ -158,7 +161,7 @@ static __attribute__((noinline)) bool waits_in(const struct weft_http_app *app,
                                                struct weft_http_request *q)
 {
     for (size_t i = 0; i < app->n_middleware; i++)
-        if (!app->middleware[i].at_once && covers(&app->middleware[i], q))
+        if (!app->middleware[i].at_once && covers(&app->middleware[i], q) != 0)
             return true;
     return false;
 }
@@ -187,8 +190,9 @@ int weft_http_next(struct weft_http_request *q, struct weft_http_response *r)
     const struct weft_http_app *app = x->site->conf->app;
     while (q->stage < app->n_middleware) {
         const struct weft__http_middleware *m = &app->middleware[q->stage++];
-        if (covers(m, q))
-            return m->fn(q, r, m->arg);
+        int here = covers(m, q);
+        if (here != 0)
+            return here < 0 ? here : m->fn(q, r, m->arg);
     }
     const struct weft__route *route = q->match.route;
     return route != NULL ? route->handler(q, r, route->arg) : answer_without_route(q, r);

@@ -134,6 +134,9 @@ static inline struct weft__slice weft__http_value_of(const struct weft_http_requ
 int weft__http_list_of(const struct weft_http_request *q, enum weft__http_name id,
                        struct weft__slice *ret);
 
+/* As weft_http_param; NULL: no memory (request.c). */
+const char *weft__http_param(struct weft_http_request *q, const char *name);
+
 /* Makes request and response fresh; head and base are set after it. */
 void weft__http_exchange_reset(struct weft__http_exchange *x);
 /* Frees what is not in the arena, and resets that. */

@@ -76,7 +76,7 @@ const char *weft_http_pattern(const struct weft_http_request *q)
     return q->match.route != NULL ? q->match.route->pattern : NULL;
 }
 
-const char *weft_http_param(struct weft_http_request *q, const char *name)
+const char *weft__http_param(struct weft_http_request *q, const char *name)
 {
     const struct weft__route *route = q->match.route;
     if (route == NULL)
@@ -84,13 +84,17 @@ const char *weft_http_param(struct weft_http_request *q, const char *name)
     for (size_t i = 0; i < q->match.n_params && i < route->n_params; i++) {
         if (!weft__slice_is(route->params[i], name))
             continue;
-        const char *text =
-            q->match.rest == q->match.at[i]
-                ? weft__http_path_join(&q->path, q->match.rest, &weft__http_of_q(q)->arena)
-                : copy(q, q->path.segments[q->match.at[i]]);
-        return text != NULL ? text : "";
+        return q->match.rest == q->match.at[i]
+                   ? weft__http_path_join(&q->path, q->match.rest, &weft__http_of_q(q)->arena)
+                   : copy(q, q->path.segments[q->match.at[i]]);
     }
     return "";
+}
+
+const char *weft_http_param(struct weft_http_request *q, const char *name)
+{
+    const char *text = weft__http_param(q, name);
+    return text != NULL ? text : "";
 }
 
 /* The decoded value of a name in an urlencoded text; NULL: none, one with a NUL, or no memory. */

@@ -189,8 +189,8 @@ static bool serve_ready(struct weft__http_exchange *x, void *arg)
     if (s->keep.max <= 0 || s->precompressed || x->q.head.method != WEFT__HTTP_GET ||
         (x->q.head.seen & more) != 0)
         return false;
-    const char *path = weft_http_param(&x->q, "file");
-    size_t len = strlen(path);
+    const char *path = weft__http_param(&x->q, "file");
+    size_t len = path != NULL ? strlen(path) : 0;
     if (len == 0 || path[len - 1] == '/' || (!s->hidden && has_hidden(path)) ||
         !weft__http_opened_kept(x, &s->keep, path, &o))
         return false;
@@ -216,7 +216,9 @@ static int serve_static(struct weft_http_request *q, struct weft_http_response *
         const struct ahead *a = ahead_of(x->ahead);
         return send_regular(x, s, &a->o, a->data, a->path);
     }
-    const char *path = weft_http_param(q, "file");
+    const char *path = weft__http_param(q, "file");
+    if (path == NULL)
+        return -ENOMEM;
     if (!s->hidden && has_hidden(path))
         return refuse(r, -ENOENT);
     int err = weft__http_opened_get(x, &s->keep, s->dirfd, path[0] != '\0' ? path : ".", &o);
