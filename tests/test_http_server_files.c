@@ -42,6 +42,60 @@ static void remove_files(void)
     CHECK_EQ(system(command), 0);
 }
 
+static int no_entry(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_error(r, 403, "no");
+}
+
+/* There is one way to write the path of a file, so middleware over a part of them sees all that
+ * lies there. */
+static int one_name(void *arg)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } rows[] = {
+        {HTTP_KIT_GET("/a.txt"), 200},
+        {HTTP_KIT_GET("//a.txt"), 404},
+        {HTTP_KIT_GET("/private/docs/secret.txt"), 403},
+        {HTTP_KIT_GET("/private//docs/secret.txt"), 404},
+        {HTTP_KIT_GET("//private/docs/secret.txt"), 404},
+        {HTTP_KIT_GET("/private///docs/"), 404},
+        {HTTP_KIT_GET("/private//docs"), 404},
+        {HTTP_KIT_GET("/private/docs//"), 403},
+        {HTTP_KIT_GET("/private/%64ocs/secret.txt"), 403},
+        {HTTP_KIT_GET("/private/./docs/secret.txt"), 400},
+        {HTTP_KIT_GET("/private/%2e/docs/secret.txt"), 400},
+        {HTTP_KIT_GET("/a/../private/docs/secret.txt"), 400},
+        {HTTP_KIT_GET("/private%2Fdocs/secret.txt"), 404},
+        {HTTP_KIT_GET("/private/%2Fdocs/secret.txt"), 404},
+        {HTTP_KIT_GET("/private/%2F/docs/secret.txt"), 404},
+    };
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    make_files();
+    for (int keep = 0; keep < 2; keep++) {
+        struct weft_http_app *app = http_kit_app();
+        CHECK_EQ(weft_http_use(app, "/private/docs", no_entry, NULL), 0);
+        CHECK_EQ(weft_http_static(
+                     app, "/", &(struct weft_http_static_options){.dir = dir, .keep_open = keep}),
+                 0);
+        http_kit_open(&k, app, NULL);
+        for (size_t i = 0; i < WEFT__ARRAY_LEN(rows); i++) {
+            (void)http_kit_ask(&k, rows[i].request, buf, sizeof buf);
+            if (http_kit_status(buf) != rows[i].status)
+                (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
+            CHECK_EQ(http_kit_status(buf), rows[i].status);
+            CHECK(strstr(buf, "secret") == NULL);
+        }
+        http_kit_close(&k);
+    }
+    remove_files();
+    return 0;
+}
+
 static int lend(struct weft_stream *s, void *arg)
 {
     return weft_http_serve_stream(&s, arg, NULL);
@@ -104,7 +158,8 @@ static int path_without_memory(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(on_a_thread), IN_TASK(path_without_memory)};
+static const struct kit_case cases[] = {IN_TASK(one_name), IN_TASK(on_a_thread),
+                                        IN_TASK(path_without_memory)};
 
 /* The last one alone serves no directory. */
 int main(void)

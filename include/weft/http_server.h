@@ -76,7 +76,8 @@ WEFT_API WEFT_MUST_CHECK int weft_http_route_with(struct weft_http_app *app, con
  * Middleware: called for every request whose path is prefix or below it ("/" for all), in the order
  * in which they were added, those without a route included. It calls weft_http_next, which runs the
  * rest and returns its result, or answers by itself. At most 64. None is passed by for want of
- * memory: the request gets 500 then.
+ * memory: the request gets 500 then. "/a//b" is not below "/a/b": a handler that opens files by the
+ * path's text refuses such a one.
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_use(struct weft_http_app *app, const char *prefix,
                                            weft_http_handler middleware, void *arg);
@@ -348,7 +349,8 @@ struct weft_http_static_options {
     int64_t keep_ms; /* 0: 1,000 */
 };
 /* Serves the files below a directory at prefix (GET and HEAD), with ranges and conditions. Nothing
- * outside of dir is reached, by no "..", no symbolic link. Errors as of weft_http_route and
+ * outside of dir is reached, by no "..", no symbolic link. A file has one path alone, so that no
+ * middleware is passed by: with "//" in it, it is 404. Errors as of weft_http_route and
  * open(2); -ENOSYS, or what a filter of system calls says, where there is no openat2(2). */
 WEFT_API WEFT_MUST_CHECK int weft_http_static(struct weft_http_app *app, const char *prefix,
                                               const struct weft_http_static_options *o);

@@ -47,6 +47,13 @@ static bool has_hidden(const char *path)
     return path[0] == '.' || strstr(path, "/.") != NULL;
 }
 
+/* A directory's slash at the end is the only one with nothing behind it: the kernel takes several
+ * for one, but whoever looks at paths, middleware above all, does not. */
+static bool is_doubled(const char *path)
+{
+    return path[0] == '/' || strstr(path, "//") != NULL;
+}
+
 /* The sibling NAME.br or NAME.gz that the client likes best: 0, to be put back, or < 0. */
 static int open_compressed(struct weft__http_exchange *x, const struct weft__http_static *s,
                            const char *path, struct weft__http_opened *ret, const char **coding)
@@ -191,7 +198,7 @@ static bool serve_ready(struct weft__http_exchange *x, void *arg)
         return false;
     const char *path = weft__http_param(&x->q, "file");
     size_t len = path != NULL ? strlen(path) : 0;
-    if (len == 0 || path[len - 1] == '/' || (!s->hidden && has_hidden(path)) ||
+    if (len == 0 || path[len - 1] == '/' || is_doubled(path) || (!s->hidden && has_hidden(path)) ||
         !weft__http_opened_kept(x, &s->keep, path, &o))
         return false;
     struct ahead *a = NULL;
@@ -219,7 +226,7 @@ static int serve_static(struct weft_http_request *q, struct weft_http_response *
     const char *path = weft__http_param(q, "file");
     if (path == NULL)
         return -ENOMEM;
-    if (!s->hidden && has_hidden(path))
+    if (is_doubled(path) || (!s->hidden && has_hidden(path)))
         return refuse(r, -ENOENT);
     int err = weft__http_opened_get(x, &s->keep, s->dirfd, path[0] != '\0' ? path : ".", &o);
     if (err < 0)
