@@ -9,6 +9,24 @@
 
 #define CLOSE "Host: a\r\nConnection: close\r\n\r\n"
 
+struct row {
+    const char *request;
+    int status;
+    const char *has;
+};
+
+static void check_rows(const struct http_kit *k, const struct row *rows, size_t n)
+{
+    static char buf[16384];
+    for (size_t i = 0; i < n; i++) {
+        (void)http_kit_ask(k, rows[i].request, buf, sizeof buf);
+        if (http_kit_status(buf) != rows[i].status)
+            (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
+        CHECK_EQ(http_kit_status(buf), rows[i].status);
+        CHECK(rows[i].has == NULL || http_kit_has(buf, rows[i].has));
+    }
+}
+
 /* --- Middleware ------------------------------------------------------------------------------ */
 
 static int open_to_all(struct weft_http_request *q, struct weft_http_response *r, void *arg)
@@ -50,5 +68,47 @@ static int middleware_without_memory(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(middleware_without_memory)};
+/* --- Conditions ------------------------------------------------------------------------------ */
+
+static int show(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    int err = weft_http_set(r, "ETag", "\"v1\"");
+    return err < 0 ? err : weft_http_text(r, 200, "shown");
+}
+
+static int store(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q;
+    ++*(int *)arg;
+    int err = weft_http_set(r, "ETag", "\"v2\"");
+    return err < 0 ? err : weft_http_text(r, 200, "stored");
+}
+
+/* What was done cannot be answered by "I did not do it" (RFC 9110 section 13.2.1). */
+static int conditions(void *arg)
+{
+    static const struct row rows[] = {
+        {"GET /a HTTP/1.1\r\nIf-None-Match: \"v1\"\r\n" CLOSE, 304, NULL},
+        {"HEAD /a HTTP/1.1\r\nIf-None-Match: \"v1\"\r\n" CLOSE, 304, NULL},
+        {"GET /a HTTP/1.1\r\nIf-Match: \"v0\"\r\n" CLOSE, 412, NULL},
+        {"PUT /a HTTP/1.1\r\nContent-Length: 0\r\nIf-Match: \"v1\"\r\n" CLOSE, 200, "stored"},
+        {"PUT /a HTTP/1.1\r\nContent-Length: 0\r\nIf-None-Match: *\r\n" CLOSE, 200, "stored"},
+        {"POST /a HTTP/1.1\r\nContent-Length: 0\r\nIf-Match: \"v1\"\r\n" CLOSE, 200, "stored"},
+        {"DELETE /a HTTP/1.1\r\nIf-Match: \"v1\"\r\n" CLOSE, 200, "stored"},
+    };
+    struct http_kit k;
+    int stored = 0;
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    http_kit_route(app, "GET /a", show);
+    CHECK_EQ(weft_http_route(app, "* /a", store, &stored), 0);
+    http_kit_open(&k, app, NULL);
+    check_rows(&k, rows, WEFT__ARRAY_LEN(rows));
+    CHECK_EQ(stored, 4);
+    http_kit_close(&k);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(middleware_without_memory), IN_TASK(conditions)};
 KIT_MAIN(cases)

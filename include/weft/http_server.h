@@ -301,9 +301,10 @@ WEFT_API WEFT_MUST_CHECK int weft_http_set_cookie(struct weft_http_response *r, 
                                                   const char *value,
                                                   const struct weft_http_cookie_options *o);
 
-/* Sends a whole response. type NULL: a Content-Type that was set, or none. These wait. A request
- * whose conditions (If-Match, If-None-Match, If-Modified-Since ...) the ETag or Last-Modified
- * that was set answers gets its 304 or 412 instead. 0, or as of weft_write. */
+/* Sends a whole response. type NULL: a Content-Type that was set, or none. These wait. A GET or
+ * HEAD whose conditions (If-Match, If-None-Match, If-Modified-Since ...) the ETag or Last-Modified
+ * that was set answers gets its 304 or 412 instead. The conditions of other methods are the
+ * handler's, to be looked at before it does anything. 0, or as of weft_write. */
 WEFT_API WEFT_MUST_CHECK int weft_http_send(struct weft_http_response *r, int status,
                                             const char *type, const void *body, size_t len);
 WEFT_API WEFT_PRINTF(3, 4) WEFT_MUST_CHECK

@@ -26,6 +26,10 @@ int weft__http_conditions(struct weft__http_exchange *x, int64_t len)
     const struct weft_http_request *q = &x->q;
     if ((q->head.seen & WEFT__HTTP_CONDITIONS) == 0)
         return 0;
+    /* Section 13.2.1: they come before what the method does. Of any other one that has been done by
+     * now, and the validator may be what came of it. */
+    if (q->head.method != WEFT__HTTP_GET && q->head.method != WEFT__HTTP_HEAD)
+        return 0;
     int64_t now = weft__http_wall_s(x->site, x->stream->loop);
     struct weft__http_conditions c = {
         .if_modified_since = weft__http_value_of(q, WEFT__HN_IF_MODIFIED_SINCE),

@@ -177,9 +177,9 @@ void weft__http_upgraded(struct weft__http_exchange *x);
 #define WEFT__HTTP_CONDITIONS                                                                      \
     (UINT64_C(1) << WEFT__HN_IF_MATCH | UINT64_C(1) << WEFT__HN_IF_NONE_MATCH |                    \
      UINT64_C(1) << WEFT__HN_IF_MODIFIED_SINCE | UINT64_C(1) << WEFT__HN_IF_UNMODIFIED_SINCE)
-/* Whether the conditions of the request are answered by the validators that were set, or by
- * these: 0: go on, 304 or 412, for which the fields that tell of a body are taken out, or < 0
- * (conditional.c). len: of the body, as coder_choose has it. */
+/* Whether the conditions of a GET or HEAD are answered by the validators that were set: 0: go on,
+ * 304 or 412, for which the fields that tell of a body are taken out, or < 0 (conditional.c). len:
+ * of the body, as coder_choose has it. */
 int weft__http_conditions(struct weft__http_exchange *x, int64_t len);
 
 /* Compression (compress.c). Chooses a coding for a body of that length (-1: not known) and sets
