@@ -96,6 +96,37 @@ static int one_name(void *arg)
     return 0;
 }
 
+static int by_origin(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)arg;
+    int err = weft_http_set(r, "Vary", "Origin");
+    return err < 0 ? err : weft_http_next(q, r);
+}
+
+/* What middleware says to caches stays, beside what precompressed files have to say. */
+static int vary(void *arg)
+{
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    make_files();
+    struct weft_http_app *app = http_kit_app();
+    CHECK_EQ(weft_http_use(app, "/", by_origin, NULL), 0);
+    CHECK_EQ(weft_http_static(
+                 app, "/f", &(struct weft_http_static_options){.dir = dir, .precompressed = true}),
+             0);
+    http_kit_open(&k, app, NULL);
+    (void)http_kit_ask(&k,
+                       "GET /f/a.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n"
+                       "Connection: close\r\n\r\n",
+                       buf, sizeof buf);
+    CHECK(http_kit_has(buf, "\r\n\r\ngzip"));
+    CHECK(http_kit_has(buf, "Vary: Origin") && http_kit_has(buf, "Vary: Accept-Encoding"));
+    http_kit_close(&k);
+    remove_files();
+    return 0;
+}
+
 static int lend(struct weft_stream *s, void *arg)
 {
     return weft_http_serve_stream(&s, arg, NULL);
@@ -158,7 +189,7 @@ static int path_without_memory(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(one_name), IN_TASK(on_a_thread),
+static const struct kit_case cases[] = {IN_TASK(one_name), IN_TASK(vary), IN_TASK(on_a_thread),
                                         IN_TASK(path_without_memory)};
 
 /* The last one alone serves no directory. */

@@ -172,7 +172,7 @@ static bool is_candidate(const struct weft__http_exchange *x, int64_t len)
     return type != NULL && worth_it(weft__slice_of(type->value, type->value_len));
 }
 
-static int add_vary(struct weft_http_response *r)
+int weft__http_vary_by_coding(struct weft_http_response *r)
 {
     const struct weft_http_field *vary = weft__http_response_field(r, "Vary");
     if (vary == NULL)
@@ -246,7 +246,7 @@ static int choose(struct weft__http_exchange *x, int64_t len)
     struct weft__slice accept;
     if (!is_candidate(x, len))
         return PLAIN;
-    int err = add_vary(&x->r);
+    int err = weft__http_vary_by_coding(&x->r);
     if (err < 0 || (x->q.head.seen >> WEFT__HN_ACCEPT_ENCODING & 1) == 0)
         return err;
     err = weft__http_list_of(&x->q, WEFT__HN_ACCEPT_ENCODING, &accept);

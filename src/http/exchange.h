@@ -185,6 +185,8 @@ int weft__http_conditions(struct weft__http_exchange *x, int64_t len);
 /* Compression (compress.c). Chooses a coding for a body of that length (-1: not known) and sets
  * the fields that tell of it; r->coder is set when one was chosen. */
 int weft__http_coder_choose(struct weft__http_exchange *x, int64_t len);
+/* Adds Accept-Encoding to what the response's Vary says already. */
+int weft__http_vary_by_coding(struct weft_http_response *r);
 /* Sets what tells of the choice in a response that says the same without a body: Vary, ETag. */
 int weft__http_coder_tell(struct weft__http_exchange *x, int64_t len);
 /* Compresses a whole body into the arena; the coding was chosen. 1: there is no room for it in the

@@ -96,7 +96,7 @@ static int send_regular(struct weft__http_exchange *x, const struct weft__http_s
     struct weft__http_opened other;
     int err = 0, second = -ENOENT;
     if (s->precompressed) {
-        err = weft__http_set_known(&x->r, "Vary", "Accept-Encoding", 15);
+        err = weft__http_vary_by_coding(&x->r);
         second = open_compressed(x, s, path, &other, &f.coding);
         if (second == 0) {
             f.fd = other.fd;
