@@ -5,9 +5,11 @@
  */
 #include "http_kit.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "http/static.h"
 
 static char dir[64];
 
@@ -157,6 +159,64 @@ static int on_a_thread(void *arg)
     return 0;
 }
 
+/* Sends a file that was longer when it was asked how long it is. */
+static int cut_short(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    char path[128];
+    (void)q, (void)arg;
+    (void)snprintf(path, sizeof path, "%s/a.txt", dir);
+    struct weft__http_file f = {
+        .fd = open(path, O_RDONLY | O_CLOEXEC), .name = "a.txt", .cache_control = "max-age=99"};
+    CHECK(f.fd >= 0 && fstat(f.fd, &f.st) == 0);
+    f.st.st_size += 5;
+    int err = weft__http_send_file(weft__http_of_r(r), &f);
+    CHECK_EQ(close(f.fd), 0);
+    return err;
+}
+
+static int failing(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    CHECK_EQ(weft_http_set(r, "ETag", "\"v\""), 0);
+    CHECK_EQ(weft_http_set(r, "Cache-Control", "max-age=99"), 0);
+    CHECK_EQ(weft_http_set(r, "X-More", "1"), 0);
+    return -EIO;
+}
+
+/* That it cannot be sent is not the client's fault, and what tells of it is of no use to caches. */
+static int shorter_than_told(void *arg)
+{
+    static const char *const requests[] = {
+        HTTP_KIT_GET("/"),
+        "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=8-12\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=90-\r\nConnection: close\r\n\r\n",
+    };
+    static const char *const of_file[] = {"ETag", "Last-Modified", "Cache-Control"};
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    make_files();
+    struct weft_http_app *app = http_kit_app();
+    http_kit_route(app, "GET /", cut_short);
+    http_kit_route(app, "GET /failing", failing);
+    http_kit_open(&k, app, NULL);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(requests); i++) {
+        (void)http_kit_ask(&k, requests[i], buf, sizeof buf);
+        CHECK_EQ(http_kit_status(buf), i == 2 ? 416 : 500);
+        for (size_t n = 0; n < WEFT__ARRAY_LEN(of_file); n++)
+            CHECK(strstr(buf, of_file[n]) == NULL);
+        CHECK_EQ(strstr(buf, "Content-Range") != NULL, i == 2);
+    }
+    /* Nor does the page have what a handler had said of something else. */
+    (void)http_kit_ask(&k, HTTP_KIT_GET("/failing"), buf, sizeof buf);
+    CHECK_EQ(http_kit_status(buf), 500);
+    CHECK(http_kit_has(buf, "X-More: 1"));
+    CHECK(strstr(buf, "ETag") == NULL && strstr(buf, "Cache-Control") == NULL);
+    http_kit_close(&k);
+    remove_files();
+    return 0;
+}
+
 static int no_memory(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     (void)arg;
@@ -190,7 +250,7 @@ static int path_without_memory(void *arg)
 }
 
 static const struct kit_case cases[] = {IN_TASK(one_name), IN_TASK(vary), IN_TASK(on_a_thread),
-                                        IN_TASK(path_without_memory)};
+                                        IN_TASK(path_without_memory), IN_TASK(shorter_than_told)};
 
 /* The last one alone serves no directory. */
 int main(void)

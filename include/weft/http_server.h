@@ -33,8 +33,10 @@ struct weft_http_response;
 /*
  * Answers a request. Returns 0; or an HTTP status of 400 to 599, to be answered with its error
  * page; or a negative code: before the response has begun it becomes an error page (413, 408, 400
- * for what reading the body gave, else 500), after that the connection is reset, so that the client
- * sees that something is missing. A handler that answers nothing and returns 0 is a 500, too.
+ * for what reading the body gave, else 500) without what was set to tell of something else (ETag,
+ * Last-Modified, Cache-Control and the like), after that the connection is reset, so that the
+ * client sees that something is missing. A handler that answers nothing and returns 0 is a 500,
+ * too.
  */
 typedef int (*weft_http_handler)(struct weft_http_request *q, struct weft_http_response *r,
                                  void *arg);

@@ -254,6 +254,7 @@ int weft__http_dispatch(struct weft__http_exchange *x)
         result = is_status(result) ? weft_http_error(r, result, NULL)
                                    : weft_http_error(r, 500, "no answer was given");
     } else if (result < 0 && !r->begun && !is_final(x, result)) {
+        weft__http_response_other(r);
         result = weft_http_error(r, status_for(result), NULL);
     } else if (result > 0) {
         result = r->begun ? -EINVAL : weft_http_error(r, 500, "no answer was given");

@@ -158,6 +158,9 @@ void weft__http_account(struct weft__http_exchange *x);
 
 /* Takes all of the response's fields of that name out (response.c). */
 void weft__http_response_drop(struct weft_http_response *r, const char *name);
+/* Takes out what tells of a representation that is not to be sent: something else answers in its
+ * place (response.c). */
+void weft__http_response_other(struct weft_http_response *r);
 /* The response's field of that name; NULL: none (response.c). */
 struct weft_http_field *weft__http_response_field(const struct weft_http_response *r,
                                                   const char *name);

@@ -105,8 +105,10 @@ static int send_small(struct weft__http_exchange *x, int fd, off_t from, size_t 
     size_t got = 0;
     while (got < len) {
         ssize_t n = weft__http_read_file(x, fd, buf + got, len - got, from + (off_t)got);
-        if (n <= 0)
-            return n < 0 ? (int)n : WEFT_EEOF;
+        if (n < 0)
+            return (int)n;
+        if (n == 0) /* somebody has cut it short meanwhile */
+            return weft__fail(-EIO, "the file is %zu bytes shorter than it was", len - got);
         got += (size_t)n;
     }
     x->r.no_compress = true;
@@ -187,13 +189,19 @@ static int send_ranges(struct weft__http_exchange *x, const struct weft__http_fi
     return err < 0 ? err : write_parts(x, f, ranges, n, boundary, type);
 }
 
-int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f)
+static int refuse_range(struct weft__http_exchange *x, uint64_t size)
+{
+    char text[WEFT__HTTP_CONTENT_RANGE_CAP];
+    weft__http_response_other(&x->r);
+    (void)weft__http_content_range_format(NULL, size, text);
+    int err = set_printed(x, "Content-Range", text);
+    return err < 0 ? err : weft_http_error(&x->r, 416, "no such range");
+}
+
+static int send_wanted(struct weft__http_exchange *x, const struct weft__http_file *f)
 {
     struct weft__http_range ranges[WEFT__HTTP_RANGES_MAX];
     uint64_t size = (uint64_t)f->st.st_size;
-    int err = set_fields(x, f);
-    if (err < 0)
-        return err;
     int status = weft__http_conditions(x, -1);
     if (status < 0)
         return status;
@@ -202,13 +210,8 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
         return weft__http_send_whole(x, NULL, 0);
     }
     int n = wanted(x, f, ranges);
-    if (n == -ERANGE) {
-        char text[WEFT__HTTP_CONTENT_RANGE_CAP];
-        (void)weft__http_content_range_format(NULL, size, text);
-        err = set_printed(x, "Content-Range", text);
-        weft__http_response_drop(&x->r, "Cache-Control"); /* it is the file's */
-        return err < 0 ? err : weft_http_error(&x->r, 416, "no such range");
-    }
+    if (n == -ERANGE)
+        return refuse_range(x, size);
     if (n == 1)
         return send_range(x, f, &ranges[0]);
     if (n == 0 && f->data != NULL) {
@@ -216,4 +219,16 @@ int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_
         return weft__http_send_whole(x, f->data, (size_t)size);
     }
     return n > 1 ? send_ranges(x, f, ranges, n) : send_span(x, f->fd, 0, size);
+}
+
+int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f)
+{
+    int err = set_fields(x, f);
+    if (err == 0)
+        err = send_wanted(x, f);
+    if (err < 0 && !x->r.begun) {
+        weft__http_response_other(&x->r);
+        x->r.status = 200;
+    }
+    return err;
 }

@@ -56,6 +56,15 @@ void weft__http_response_drop(struct weft_http_response *r, const char *name)
     r->n_fields = kept;
 }
 
+void weft__http_response_other(struct weft_http_response *r)
+{
+    static const char *const fields[] = {"ETag",          "Last-Modified", "Content-Encoding",
+                                         "Content-Range", "Cache-Control", "Expires",
+                                         "Accept-Ranges"};
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(fields); i++)
+        weft__http_response_drop(r, fields[i]);
+}
+
 static __attribute__((noinline)) int more_room(struct weft_http_response *r)
 {
     struct weft__http_exchange *x = weft__http_of_r(r);
