@@ -14,10 +14,18 @@ static int hello(struct weft_http_request *q, struct weft_http_response *r, void
                           weft_http_field(q, "Host"));
 }
 
+static int trailer(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)arg;
+    int err = weft_http_write(r, "body", 4, WEFT_NEVER);
+    return err < 0 ? err : weft_http_set_trailer(r, "X-Sum", "42");
+}
+
 static struct weft_http_app *test_app(void)
 {
     struct weft_http_app *app = http_kit_app();
     http_kit_at_once(app, "GET /:name", hello);
+    http_kit_at_once(app, "GET /trailer/", trailer);
     return app;
 }
 
@@ -109,5 +117,32 @@ static int of_another_server(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(again), IN_TASK(of_another_server)};
+/* What a response has does not depend on where it is made. */
+static int trailers(void *arg)
+{
+    static const char takes[] = "GET /trailer/ HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n";
+    static const char end[] = "4\r\nbody\r\n0\r\nX-Sum: 42\r\n\r\n";
+    static const char bare_end[] = "4\r\nbody\r\n0\r\n\r\n";
+    struct http_kit k;
+    char buf[4096];
+    (void)arg;
+    http_kit_open(&k, test_app(), NULL);
+    struct weft_stream *s = http_kit_dial(&k);
+    for (int i = 0; i < 3; i++) { /* the first one in a task */
+        http_kit_send(s, takes);
+        (void)http_kit_read_one(s, buf, sizeof buf);
+        CHECK_EQ(weft_read_full(s, buf, sizeof end - 1, weft_after_s(20)), 0);
+        CHECK(memcmp(buf, end, sizeof end - 1) == 0);
+        http_kit_send(s, HEAD("GET /trailer/"));
+        (void)http_kit_read_one(s, buf, sizeof buf);
+        CHECK_EQ(weft_read_full(s, buf, sizeof bare_end - 1, weft_after_s(20)), 0);
+        CHECK(memcmp(buf, bare_end, sizeof bare_end - 1) == 0);
+    }
+    (void)weft_close(&s, weft_after_s(20));
+    http_kit_close(&k);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(again), IN_TASK(of_another_server),
+                                        IN_TASK(trailers)};
 KIT_MAIN(cases)

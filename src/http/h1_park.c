@@ -71,12 +71,21 @@ static int put(struct weft__h1_conn *c, const void *head, size_t head_len, const
 static int direct_end(struct weft__http_exchange *x, weft_deadline d)
 {
     struct weft__h1_conn *c = weft__h1_of(x);
+    const char *trailers;
+    size_t len;
     (void)d;
     if (c->out.kind == WEFT__HTTP1_LENGTH && c->out.left > 0)
         return weft__fail(-EMSGSIZE, "the body ended before the length it announced");
     if (c->out.kind != WEFT__HTTP1_CHUNKED)
         return 0;
-    return weft_transport_write(x->stream, WEFT__HTTP1_CHUNK_LAST, strlen(WEFT__HTTP1_CHUNK_LAST));
+    int err = weft__h1_build_trailers(c, &trailers, &len);
+    if (err < 0)
+        return err;
+    if (trailers == NULL)
+        return weft_transport_write(x->stream, WEFT__HTTP1_CHUNK_LAST,
+                                    strlen(WEFT__HTTP1_CHUNK_LAST));
+    struct iovec iov[2] = {{"0\r\n", 3}, {(void *)(uintptr_t)trailers, len}};
+    return weft_transport_writev(x->stream, iov, 2);
 }
 
 static int direct_begin(struct weft__http_exchange *x, int64_t length, const void *data, size_t len,

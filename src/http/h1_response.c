@@ -284,16 +284,19 @@ static int h1_send_fd(struct weft__http_exchange *x, int fd, off_t *offset, size
     return err;
 }
 
-/* Trailers are for clients that say they take them (RFC 9110 section 6.5.1). */
-static int end_with_trailers(struct weft__h1_conn *c, weft_deadline d)
+int weft__h1_build_trailers(struct weft__h1_conn *c, const char **ret, size_t *len)
 {
     const struct weft_http_response *r = &c->x.r;
     struct weft__slice te;
     size_t most = fields_size(r->trailers, r->n_trailers) + 2;
+    *ret = NULL;
+    *len = 0;
+    if (r->n_trailers == 0 || c->out.kind != WEFT__HTTP1_CHUNKED)
+        return 0;
     if (weft__http_list_of(&c->x.q, WEFT__HN_TE, &te) < 0)
         return -ENOMEM;
-    if (c->out.kind != WEFT__HTTP1_CHUNKED || !weft__http_list_has(te, "trailers"))
-        return weft__h1_out_end(&c->out, NULL, 0, d);
+    if (!weft__http_list_has(te, "trailers"))
+        return 0;
     char *buf = weft__arena_alloc(&c->x.arena, most);
     if (buf == NULL)
         return -ENOMEM;
@@ -301,15 +304,18 @@ static int end_with_trailers(struct weft__h1_conn *c, weft_deadline d)
     for (size_t i = 0; i < r->n_trailers; i++)
         at = put_field(at, &r->trailers[i]);
     at = put(at, "\r\n", 2);
-    return weft__h1_out_end(&c->out, buf, (size_t)(at - buf), d);
+    *ret = buf;
+    *len = (size_t)(at - buf);
+    return 0;
 }
 
 static int h1_end(struct weft__http_exchange *x, weft_deadline d)
 {
     struct weft__h1_conn *c = weft__h1_of(x);
-    if (x->r.n_trailers > 0)
-        return end_with_trailers(c, d);
-    return weft__h1_out_end(&c->out, NULL, 0, d);
+    const char *trailers;
+    size_t len;
+    int err = weft__h1_build_trailers(c, &trailers, &len);
+    return err < 0 ? err : weft__h1_out_end(&c->out, trailers, len, d);
 }
 
 static int h1_flush(struct weft__http_exchange *x, weft_deadline d)

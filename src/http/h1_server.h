@@ -65,6 +65,10 @@ void weft__h1_decide_keep(struct weft__h1_conn *c);
 int weft__h1_build_head(struct weft__h1_conn *c, int64_t length, char *buf, size_t cap,
                         const char **head, size_t *head_len);
 
+/* The response's trailers with the empty line behind them, in the arena, for clients that say they
+ * take them (RFC 9110 section 6.5.1); *ret == NULL: none are to be sent. 0 or -ENOMEM. */
+int weft__h1_build_trailers(struct weft__h1_conn *c, const char **ret, size_t *len);
+
 /* A whole response, written at once where it leaves from: false, and nothing is done, where that
  * cannot be (it is large, the stream is no socket's, or its queue is full). */
 bool weft__h1_send_whole(struct weft__h1_conn *c, const void *data, size_t len);
