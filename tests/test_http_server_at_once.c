@@ -143,6 +143,38 @@ static int trailers(void *arg)
     return 0;
 }
 
+/* Who has asked for more than one connection carries gets every answer that there is, and no reset
+ * that might take them along. */
+static int more_than_a_connection_carries(void *arg)
+{
+    enum { ASKED = 10000, CARRIED = 10 };
+    static const char one[] = HEAD("GET /1");
+    static char all[ASKED * (sizeof one - 1)], buf[65536];
+    struct http_kit k;
+    (void)arg;
+    for (size_t i = 0; i < ASKED; i++)
+        memcpy(all + i * (sizeof one - 1), one, sizeof one - 1);
+    http_kit_open(&k, test_app(), &(struct weft_http_options){.requests_max = CARRIED});
+    for (int i = 0; i < 5; i++) {
+        struct weft_stream *s = http_kit_dial(&k);
+        http_kit_send(s, HEAD("GET /2")); /* from here on without a task */
+        expect(s, "hello 2 a");
+        CHECK_EQ(weft_write(s, all, sizeof all, weft_after_s(20)), 0);
+        CHECK_EQ(weft_flush(s, weft_after_s(20)), 0);
+        size_t got = 0;
+        ssize_t n;
+        while ((n = weft_read(s, buf + got, sizeof buf - 1 - got, weft_after_s(20))) > 0)
+            got += (size_t)n;
+        CHECK_EQ(n, 0);
+        buf[got] = '\0';
+        CHECK_EQ(http_kit_count(buf, "hello 1 a"), CARRIED - 1);
+        CHECK_EQ(http_kit_count(buf, "Connection: close"), 1);
+        (void)weft_close(&s, weft_after_s(20));
+    }
+    http_kit_close(&k);
+    return 0;
+}
+
 static const struct kit_case cases[] = {IN_TASK(again), IN_TASK(of_another_server),
-                                        IN_TASK(trailers)};
+                                        IN_TASK(trailers), IN_TASK(more_than_a_connection_carries)};
 KIT_MAIN(cases)

@@ -225,21 +225,21 @@ static int parked_data(struct weft_stream *t, const void *data, size_t len, void
         used = answer_all(site, t, (char *)(uintptr_t)data, len, &carried, &end);
     if (used < 0)
         return (int)used;
-    if ((size_t)used == len) {
-        if (end)
-            weft_transport_close(t);
-        else
-            weft_transport_set(t, (void *)(uintptr_t)carried);
+    if ((size_t)used == len && !end) {
+        weft_transport_set(t, (void *)(uintptr_t)carried);
         return 0;
     }
-    if (end) { /* what follows is not answered */
-        weft_transport_close(t);
+    if ((size_t)used == len && !site->direct->x.q.head.keep_alive) {
+        weft_transport_close(t); /* it asked for that, and has sent nothing more */
         return 0;
     }
-    int err = weft__unpark(t, len - (size_t)used, carried);
+    /* What follows the last answer is not looked at, but it is read. */
+    int err = weft__unpark(t, end ? 0 : len - (size_t)used, end ? WEFT__H1_ENDS : carried);
     if (err == 0)
         count_parked(site, -1);
-    return err;
+    else if (end)
+        weft_transport_close(t);
+    return end ? 0 : err;
 }
 
 static void parked_lost(struct weft_stream *t, int error, void *user)

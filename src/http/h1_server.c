@@ -192,7 +192,8 @@ int weft__h1_prepare(struct weft__h1_conn *c, char *base)
     x->version = 10 + h->minor;
     x->until = after(x->stream, o->request_ms);
     x->begin_ns = o->log_format != WEFT_HTTP_LOG_NONE ? weft_now_ns() : 0;
-    c->requests++;
+    if (c->requests < WEFT__H1_ENDS - 1)
+        c->requests++;
     c->continue_due = h->expect_continue && h->minor >= 1 && h->body != WEFT__HTTP1_NO_BODY;
     c->body.done = h->body == WEFT__HTTP1_NO_BODY;
     c->body.kind = h->body;
@@ -289,6 +290,8 @@ static int is_http2(struct weft__h1_conn *c, weft_deadline until)
 
 int weft__h1_serve(struct weft__http_site *site, struct weft_stream **sp, uint32_t requests)
 {
+    if (requests == WEFT__H1_ENDS)
+        return weft__http_linger(site, *sp, false);
     struct weft__h1_conn *c = weft__h1_conn_get(site, *sp);
     int res;
     if (c == NULL)

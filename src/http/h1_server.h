@@ -21,6 +21,10 @@
  * a client that has to share its cores. */
 #define WEFT__H1_DRAIN_IDLE_MS 500
 
+/* In place of the number of requests that a connection has carried: it has had its last answer, and
+ * what its peer may still be sending is to be read before it is closed. */
+#define WEFT__H1_ENDS UINT32_MAX
+
 struct weft__h1_conn {
     struct weft__http_exchange x;
     struct weft__h1_conn *next; /* in the site's spares */
@@ -49,7 +53,8 @@ void weft__h1_conn_put(struct weft__h1_conn *c);
 
 /*
  * Serves a stream to its end, or until it is parked or given away, when *s is NULL. requests: that
- * it has carried before. Returns 0, or what ended it: the stream is then to be aborted.
+ * it has carried before, or WEFT__H1_ENDS. Returns 0, or what ended it: the stream is then to be
+ * aborted.
  */
 int weft__h1_serve(struct weft__http_site *site, struct weft_stream **s, uint32_t requests);
 
