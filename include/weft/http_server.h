@@ -142,8 +142,9 @@ struct weft_http_options {
     bool no_http2;       /* HTTP/1 alone, also on tls:// and for who begins with HTTP/2's preface */
     bool no_compress;    /* send nothing compressed that the handler did not compress */
     size_t compress_min; /* smaller bodies are sent as they are; 0: 1 KiB */
-    /* The access log: a line a request, without a newline, to log or else to log_fd. Neither is
-     * waited for: what a full pipe does not take is dropped and counted. */
+    /* The access log: a line a request, without a newline, to log or else to log_fd, each text of
+     * the client's cut at 1 KiB. Neither is waited for: lines that a full pipe does not take are
+     * dropped and counted. */
     enum weft_http_log log_format;
     void (*log)(void *arg, const char *line, size_t len); /* from each worker's thread */
     void *log_arg;

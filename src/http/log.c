@@ -10,19 +10,27 @@
 #include "http/site.h"
 #include "net/stream.h"
 
-#define TEXT_MAX 1024u /* of one text of the client's */
+/* Of one text of the client's, as it stands in the line: all of them and what is between have room
+ * in WEFT__HTTP_LINE_MAX. */
+#define TEXT_MAX 1024u
+#define METHOD_MAX 128u
 
 /* A client's text within quotes: what could end them, or the line, is written as \xNN. */
-static void put_text(struct weft__writer *w, struct weft__slice s, bool json)
+static void put_text(struct weft__writer *w, struct weft__slice s, bool json, size_t most)
 {
     static const char hex[] = "0123456789abcdef";
     if (s.at == NULL && !json) {
         weft__writer_u8(w, '-');
         return;
     }
-    for (size_t i = 0; i < s.len && i < TEXT_MAX; i++) {
+    for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+        bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+        size_t len = plain ? 1 : json ? 6 : 4;
+        if (len > most)
+            break;
+        most -= len;
+        if (plain) {
             weft__writer_u8(w, c);
             continue;
         }
@@ -36,7 +44,7 @@ static void put_text(struct weft__writer *w, struct weft__slice s, bool json)
 static void put_quoted(struct weft__writer *w, struct weft__slice s, bool json)
 {
     weft__writer_u8(w, '"');
-    put_text(w, s, json);
+    put_text(w, s, json, TEXT_MAX);
     weft__writer_u8(w, '"');
 }
 
@@ -51,9 +59,9 @@ static void put_request_line(struct weft__writer *w, const struct weft__http_exc
     if (x->q.head.method_name.len == 0) { /* it was none */
         weft__writer_u8(w, '-');
     } else {
-        put_text(w, method_of(&x->q), false);
+        put_text(w, method_of(&x->q), false, METHOD_MAX);
         weft__writer_u8(w, ' ');
-        put_text(w, weft__http_slice(x->q.base, x->q.head.target), false);
+        put_text(w, weft__http_slice(x->q.base, x->q.head.target), false, TEXT_MAX);
         weft__writer_text(w, x->version >= 20   ? " HTTP/2.0"
                              : x->version == 10 ? " HTTP/1.0"
                                                 : " HTTP/1.1");
@@ -90,9 +98,9 @@ static void put_json(struct weft__writer *w, struct weft__http_exchange *x)
     put_quoted(w, weft__slice_text(weft_http_peer(&x->q)), true);
     weft__writer_text(w, ", \"id\": ");
     put_quoted(w, weft__slice_text(weft_http_request_id(&x->q)), true);
-    weft__writer_text(w, ", \"method\": ");
-    put_quoted(w, method_of(&x->q), true);
-    weft__writer_text(w, ", \"target\": ");
+    weft__writer_text(w, ", \"method\": \"");
+    put_text(w, method_of(&x->q), true, METHOD_MAX);
+    weft__writer_text(w, "\", \"target\": ");
     put_quoted(w, weft__http_slice(x->q.base, x->q.head.target), true);
     weft__writer_text(w, ", \"version\": ");
     weft__writer_decimal(w, (uint64_t)x->version / 10);
@@ -126,6 +134,7 @@ size_t weft__http_log_line(struct weft__http_exchange *x, char *buf, size_t cap)
             put_quoted(&w, weft__http_value_of(&x->q, WEFT__HN_USER_AGENT), false);
         }
     }
+    WEFT__ASSERT(!w.full);
     buf[w.pos] = '\0';
     return w.pos;
 }

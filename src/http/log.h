@@ -4,10 +4,12 @@
 /*
  * Access logs (floor 5): a line a request, and a writer that no loop waits for.
  *
- * Invariant: a line never has a newline or control characters of a client's in it.
+ * Invariants: a line never has a newline or control characters of a client's in it; it is whole,
+ * and is written or dropped as a whole.
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct weft__http_exchange;
 struct weft__log_writer;
@@ -21,7 +23,11 @@ void weft__log_writer_close(struct weft__log_writer *w);
 /* Any thread; false: there was no room, and the line is dropped. */
 bool weft__log_writer_put(struct weft__log_writer *w, const char *line, size_t len);
 
-/* The line of a request that is over, without a newline: its length, at most cap - 1. */
+/* Lines that had been taken and could not be written; w may be NULL. Any thread. */
+uint64_t weft__log_writer_dropped(const struct weft__log_writer *w);
+
+/* The line of a request that is over, without a newline: its length, less than cap, which is
+ * WEFT__HTTP_LINE_MAX. */
 size_t weft__http_log_line(struct weft__http_exchange *x, char *buf, size_t cap);
 
 #endif

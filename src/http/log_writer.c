@@ -4,11 +4,15 @@
  *
  * Floor 5. Lines are collected in one of two buffers while the thread writes the other; when there
  * is no room the line is dropped, since neither a loop nor its clients are to wait for a disk or a
- * pipe. A simulation has neither threads nor foreign descriptors: there a log is a callback.
+ * pipe. The thread itself does wait, also where the descriptor would not have it wait, so that what
+ * is dropped are lines and not the rest of one. A simulation has neither threads nor foreign
+ * descriptors: there a log is a callback.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +22,7 @@
 #include "sys/sim/world.h"
 
 #define BUFFER_SIZE ((size_t)256 * 1024)
+#define ENDING_MS 1000 /* at the end, for a full pipe that nobody reads */
 
 struct weft__log_writer {
     pthread_t thread;
@@ -25,23 +30,55 @@ struct weft__log_writer {
     pthread_cond_t more;
     int fd;
     bool ending, asleep;
+    /* The thread's: */
+    bool torn;    /* the last line that was written has no end */
+    bool no_hope; /* it has waited at the end, and nobody reads */
+    _Atomic uint64_t dropped;
     size_t len;    /* in active */
     char *active;  /* lines come here */
     char *writing; /* the thread's */
     char buffers[2][BUFFER_SIZE];
 };
 
-static void write_all(int fd, const char *data, size_t len)
+/* Of a descriptor that does not have its writers wait; false: to no end. */
+static bool await_room(struct weft__log_writer *w)
 {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR)
-            return; /* a log that cannot be written is no reason to stop serving */
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
+    struct pollfd p = {.fd = w->fd, .events = POLLOUT};
+    int n = poll(&p, 1, w->no_hope ? 0 : ENDING_MS);
+    if (n != 0)
+        return n > 0 || errno == EINTR;
+    pthread_mutex_lock(&w->lock);
+    w->no_hope = w->ending;
+    pthread_mutex_unlock(&w->lock);
+    return !w->no_hope;
+}
+
+/* How much was written. */
+static size_t write_some(struct weft__log_writer *w, const char *data, size_t len)
+{
+    size_t at = 0;
+    while (at < len) {
+        ssize_t n = write(w->fd, data + at, len - at);
+        if (n > 0)
+            at += (size_t)n;
+        else if (n == 0 || (errno != EINTR && (errno != EAGAIN || !await_room(w))))
+            break; /* a log that cannot be written is no reason to stop serving */
     }
+    return at;
+}
+
+static void write_lines(struct weft__log_writer *w, const char *data, size_t len)
+{
+    uint64_t lost = 0;
+    if (w->torn && write_some(w, "\n", 1) == 1)
+        w->torn = false;
+    size_t at = w->torn ? 0 : write_some(w, data, len);
+    if (at == len)
+        return;
+    w->torn = w->torn || (at > 0 && data[at - 1] != '\n');
+    for (; at < len; at++)
+        lost += data[at] == '\n';
+    atomic_fetch_add_explicit(&w->dropped, lost, memory_order_relaxed);
 }
 
 static void *writer_main(void *arg)
@@ -62,7 +99,7 @@ static void *writer_main(void *arg)
         w->writing = data;
         w->len = 0;
         pthread_mutex_unlock(&w->lock);
-        write_all(w->fd, data, len);
+        write_lines(w, data, len);
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
@@ -129,4 +166,9 @@ bool weft__log_writer_put(struct weft__log_writer *w, const char *line, size_t l
     }
     pthread_mutex_unlock(&w->lock);
     return fits;
+}
+
+uint64_t weft__log_writer_dropped(const struct weft__log_writer *w)
+{
+    return w != NULL ? atomic_load_explicit(&w->dropped, memory_order_relaxed) : 0;
 }

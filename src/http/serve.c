@@ -132,6 +132,7 @@ void weft_http_server_stats_mt(const struct weft_http_server *s, struct weft_htt
         for (size_t k = 0; k < WEFT__ARRAY_LEN(sum.by_class); k++)
             sum.by_class[k] += atomic_load_explicit(&c->by_class[k], memory_order_relaxed);
     }
+    sum.log_dropped += weft__log_writer_dropped(s->writer);
     sum.parked = parked > 0 ? (uint64_t)parked : 0;
     *ret = sum;
 }
