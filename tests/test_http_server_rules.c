@@ -110,5 +110,53 @@ static int conditions(void *arg)
     return 0;
 }
 
-static const struct kit_case cases[] = {IN_TASK(middleware_without_memory), IN_TASK(conditions)};
+/* --- Methods --------------------------------------------------------------------------------- */
+
+/* Allow names all that a path takes, and 501 is for what nothing here takes (RFC 9110 sections
+ * 15.5.6 and 15.6.2). */
+static int methods(void *arg)
+{
+    static const struct row rows[] = {
+        {"PROPFIND /dav HTTP/1.1\r\n" CLOSE, 200, "open"},
+        {"GET /dav HTTP/1.1\r\n" CLOSE, 405, "\r\nAllow: OPTIONS, TRACE, PROPFIND, LOCK\r\n"},
+        {"OPTIONS /dav HTTP/1.1\r\n" CLOSE, 204, "\r\nAllow: OPTIONS, TRACE, PROPFIND, LOCK\r\n"},
+        {"OPTIONS /dav/x HTTP/1.1\r\n" CLOSE, 204,
+         "\r\nAllow: GET, HEAD, OPTIONS, PROPFIND, LOCK\r\n"},
+        {"UNLOCK /dav/x HTTP/1.1\r\n" CLOSE, 405, "PROPFIND, LOCK\r\n"},
+        {"PROPFIND /plain HTTP/1.1\r\n" CLOSE, 405, "\r\nAllow: GET, HEAD, OPTIONS\r\n"},
+        {"propfind /plain HTTP/1.1\r\n" CLOSE, 501, NULL},
+        {"REPORT /plain HTTP/1.1\r\n" CLOSE, 501, NULL},
+        {"PROPFIND /nowhere HTTP/1.1\r\n" CLOSE, 404, NULL},
+    };
+    struct http_kit k;
+    char pattern[64];
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    http_kit_route(app, "PROPFIND /dav", open_to_all);
+    http_kit_route(app, "LOCK /dav", open_to_all);
+    http_kit_route(app, "TRACE /dav", open_to_all);
+    http_kit_route(app, "PROPFIND /dav/:a", open_to_all);
+    http_kit_route(app, "LOCK /dav/x", open_to_all);
+    http_kit_route(app, "UNLOCK /other", open_to_all);
+    http_kit_route(app, "GET /dav/:a", open_to_all);
+    http_kit_route(app, "GET /plain", open_to_all);
+    http_kit_open(&k, app, NULL);
+    check_rows(&k, rows, WEFT__ARRAY_LEN(rows));
+    http_kit_close(&k);
+    /* There is an end to them, and it is told. */
+    int err = 0, n = 0;
+    app = http_kit_app();
+    for (; err == 0 && n < 1000; n++) {
+        (void)snprintf(pattern, sizeof pattern, "METHOD%d /", n);
+        err = weft_http_route(app, pattern, open_to_all, NULL);
+    }
+    CHECK_EQ(err, WEFT_ELIMIT);
+    CHECK(n > 40);
+    CHECK_EQ(weft_http_route(app, "METHOD0 /again", open_to_all, NULL), 0);
+    weft_http_app_close(&app);
+    return 0;
+}
+
+static const struct kit_case cases[] = {IN_TASK(middleware_without_memory), IN_TASK(conditions),
+                                        IN_TASK(methods)};
 KIT_MAIN(cases)

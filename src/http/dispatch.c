@@ -100,32 +100,53 @@ bool weft__http_route_request(struct weft__http_exchange *x)
     return is_text(q);
 }
 
-/* The methods that a path has routes for, as a value of Allow (RFC 9110 section 10.2.1). */
-static const char *allowed(uint32_t allow, char buf[96])
+/* The methods that a path has routes for, all that can be told by bits of `allow`. Returns how many
+ * bytes that takes, with a comma and a blank before each; *at moves behind them, if it is there. */
+static size_t list_methods(const struct weft__router *router, uint64_t allow, char **at)
 {
     static const enum weft_http_method all[] = {
-        WEFT_HTTP_GET,    WEFT_HTTP_HEAD,    WEFT_HTTP_POST,  WEFT_HTTP_PUT,
-        WEFT_HTTP_DELETE, WEFT_HTTP_OPTIONS, WEFT_HTTP_PATCH,
+        WEFT_HTTP_GET,     WEFT_HTTP_HEAD,  WEFT_HTTP_POST,  WEFT_HTTP_PUT,     WEFT_HTTP_DELETE,
+        WEFT_HTTP_OPTIONS, WEFT_HTTP_PATCH, WEFT_HTTP_TRACE, WEFT_HTTP_CONNECT,
     };
-    struct weft__writer w = weft__writer_of(buf, 95);
-    if ((allow >> WEFT_HTTP_GET & 1) != 0)
-        allow |= 1u << WEFT_HTTP_HEAD;
-    allow |= 1u << WEFT_HTTP_OPTIONS;
-    for (size_t i = 0; i < WEFT__ARRAY_LEN(all); i++) {
-        if ((allow >> all[i] & 1) == 0)
+    size_t total = 0;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(all) + router->n_others; i++) {
+        size_t other = i - WEFT__ARRAY_LEN(all);
+        bool numbered = i < WEFT__ARRAY_LEN(all);
+        size_t bit = numbered ? (size_t)all[i] : WEFT__ROUTE_OTHER_BIT + other;
+        struct weft__slice name =
+            numbered ? weft__slice_text(weft_http_method_name(all[i])) : router->others[other];
+        if ((allow >> bit & 1) == 0)
             continue;
-        if (w.pos > 0)
-            weft__writer_text(&w, ", ");
-        weft__writer_text(&w, weft_http_method_name(all[i]));
+        if (*at != NULL) {
+            memcpy(*at, ", ", 2);
+            memcpy(*at + 2, name.at, name.len);
+            *at += name.len + 2;
+        }
+        total += name.len + 2;
     }
-    buf[w.pos] = '\0';
-    return buf;
+    return total;
+}
+
+/* Says Allow (RFC 9110 section 10.2.1). */
+static int set_allow(struct weft_http_response *r, const struct weft__router *router,
+                     uint64_t allow)
+{
+    char *none = NULL;
+    if ((allow >> WEFT_HTTP_GET & 1) != 0)
+        allow |= UINT64_C(1) << WEFT_HTTP_HEAD;
+    allow |= UINT64_C(1) << WEFT_HTTP_OPTIONS;
+    size_t len = list_methods(router, allow, &none);
+    char *text = weft__arena_alloc(&weft__http_of_r(r)->arena, len), *at = text;
+    if (text == NULL)
+        return -ENOMEM;
+    (void)list_methods(router, allow, &at);
+    return weft__http_set_known(r, "Allow", text + 2, len - 2);
 }
 
 /* No route: 404, 405, 501, or OPTIONS answered for the handlers. */
 static int answer_without_route(struct weft_http_request *q, struct weft_http_response *r)
 {
-    char allow[96];
+    const struct weft__router *router = &weft__http_of_q(q)->site->conf->app->router;
     enum weft_http_method method = weft_http_method(q);
     if (q->head.form == WEFT__HTTP1_ASTERISK) /* of the server as a whole */
         return weft_http_send(r, 204, NULL, NULL, 0);
@@ -133,12 +154,13 @@ static int answer_without_route(struct weft_http_request *q, struct weft_http_re
         return weft_http_error(r, 501, "this server is no proxy");
     if (!q->match.any_path)
         return weft_http_error(r, 404, "nothing is served at this path");
-    int err = weft_http_set(r, "Allow", allowed(q->match.allow, allow));
+    int err = set_allow(r, router, q->match.allow);
     if (err < 0)
         return err;
     if (method == WEFT_HTTP_OPTIONS)
         return weft_http_send(r, 204, NULL, NULL, 0);
-    if (method == WEFT_HTTP_OTHER)
+    if (method == WEFT_HTTP_OTHER &&
+        !weft__router_knows(router, weft__http_slice(q->base, q->head.method_name)))
         return weft_http_error(r, 501, "this method is not known here");
     return weft_http_error(r, 405, "this path does not take that method");
 }

@@ -234,6 +234,29 @@ static int parse_method(struct weft__route *route, struct weft__slice *path)
     return 0;
 }
 
+/* The place of a method without a number, or where it would be. */
+static size_t other_of(const struct weft__router *r, struct weft__slice name)
+{
+    size_t i = 0;
+    while (i < r->n_others && !weft__slice_equal(r->others[i], name))
+        i++;
+    return i;
+}
+
+static int number_method(const struct weft__router *r, struct weft__route *route)
+{
+    size_t bit = (size_t)route->method;
+    if (!route->any && route->method == WEFT_HTTP_OTHER) {
+        size_t i = other_of(r, route->method_name);
+        if (i == WEFT__ROUTE_OTHERS_MAX)
+            return weft__fail(WEFT_ELIMIT, "route '%s': there are %d methods of that kind already",
+                              route->pattern, WEFT__ROUTE_OTHERS_MAX);
+        bit = WEFT__ROUTE_OTHER_BIT + i;
+    }
+    route->bit = (uint8_t)bit;
+    return 0;
+}
+
 /* --- Paths of text alone ---------------------------------------------------------------------- */
 
 struct weft__route_literal {
@@ -309,6 +332,8 @@ static int add(struct weft__router *r, struct weft__route *route)
 {
     struct weft__slice path;
     int err = parse_method(route, &path);
+    if (err == 0)
+        err = number_method(r, route);
     struct weft__route_node *node = r->root;
     struct weft__slice whole = path;
     path = err == 0 ? weft__slice_from(path, 1) : path;
@@ -353,6 +378,8 @@ int weft__router_add(struct weft__router *r, const char *pattern,
     if (err < 0)
         route_free(route);
     if (err == 0) {
+        if (route->bit == WEFT__ROUTE_OTHER_BIT + r->n_others)
+            r->others[r->n_others++] = route->method_name;
         r->count++;
         r->last = route;
         r->at_once = r->at_once || (o != NULL && o->at_once);
@@ -385,7 +412,7 @@ void weft__router_fini(struct weft__router *r)
     r->root = NULL;
     r->literals = NULL;
     r->n_literals = r->literals_cap = 0;
-    r->count = 0;
+    r->count = r->n_others = 0;
 }
 
 /* --- Matching --------------------------------------------------------------------------------- */
@@ -413,7 +440,7 @@ static const struct weft__route *pick(const struct weft__route_node *n, struct l
     const struct weft__route *found = NULL;
     for (const struct weft__route *route = n->routes; route != NULL; route = route->next) {
         k->m->any_path = true;
-        k->m->allow |= route->any ? UINT32_MAX : 1u << route->method;
+        k->m->allow |= route->any ? UINT64_MAX : UINT64_C(1) << route->bit;
         if (takes(route, k) && (found == NULL || (found->any && !route->any) ||
                                 (route->method == k->method && !route->any)))
             found = route;
@@ -448,6 +475,11 @@ static const struct weft__route *walk(const struct weft__route_node *n, struct l
         k->m->rest = i;
     }
     return found;
+}
+
+bool weft__router_knows(const struct weft__router *r, struct weft__slice method_name)
+{
+    return other_of(r, method_name) < r->n_others;
 }
 
 #define STEPS_MAX 4096u /* a tree of ':' beside text could be walked in very many ways */

@@ -19,6 +19,8 @@
 #define WEFT__ROUTE_PARAMS_MAX 16
 #define WEFT__ROUTE_SEGMENTS_MAX 128
 #define WEFT__ROUTES_MAX 10000
+#define WEFT__ROUTE_OTHERS_MAX 48 /* methods that have no number */
+#define WEFT__ROUTE_OTHER_BIT 16  /* of the first of them, behind those that have one */
 
 struct weft__http_exchange;
 
@@ -27,7 +29,8 @@ struct weft__route {
     char *pattern;            /* "GET /a/:b" */
     struct weft__slice method_name;
     enum weft_http_method method;
-    bool any; /* every method */
+    uint8_t bit; /* of the method, in what a path takes */
+    bool any;    /* every method */
     weft_http_handler handler;
     void *arg;
     /* Whether the handler will not wait for this request; prepares what it needs. NULL: as the
@@ -45,6 +48,8 @@ struct weft__router {
     /* The nodes of paths without names, by their text: a hash table, at most half full. */
     struct weft__route_literal *literals;
     size_t n_literals, literals_cap;
+    struct weft__slice others[WEFT__ROUTE_OTHERS_MAX]; /* methods without a number, in patterns */
+    size_t n_others;
     size_t count;
     struct weft__route *last; /* added */
     bool at_once;             /* one of them is */
@@ -60,7 +65,7 @@ struct weft__http_path {
 
 struct weft__route_match {
     const struct weft__route *route; /* NULL: none */
-    uint32_t allow;                  /* bit M: some route takes method M at this path */
+    uint64_t allow;                  /* bits of routes at this path: the methods that it takes */
     bool any_path;                   /* some route takes this path, with some method */
     size_t rest;                     /* the segment where the rest begins; SIZE_MAX: none */
     size_t n_params;
@@ -92,6 +97,8 @@ void weft__router_match(const struct weft__router *r, const struct weft__http_pa
 bool weft__router_match_literal(const struct weft__router *r, struct weft__slice path,
                                 enum weft_http_method method, struct weft__slice method_name,
                                 struct weft__route_match *ret);
+/* Whether some route, at whatever path, is for a method that has no number. */
+bool weft__router_knows(const struct weft__router *r, struct weft__slice method_name);
 void weft__router_fini(struct weft__router *r);
 
 #endif
