@@ -131,7 +131,7 @@ int weft__ws_apply(struct weft_ws *ws, const struct weft__ws_agreed *a,
     ws->server = a->server;
     ws->deflate = a->deflate;
     weft__ws_parser_init(&ws->in, a->server, a->deflate.on, o->frame_max);
-    ws->heard_ns = weft__ws_now(ws);
+    weft__ws_heard(ws);
     return 0;
 }
 

@@ -46,8 +46,8 @@ static void disarm(struct weft_ws *ws)
 /* The connection is open: when to look whether it lives. */
 static void arm_alive(struct weft_ws *ws)
 {
-    if (ws->set.ping_ns > 0)
-        arm(ws, ws->heard_ns + ws->set.ping_ns + (ws->pinged ? ws->set.pong_ns : 0));
+    if (ws->due_ns != INT64_MAX)
+        arm(ws, ws->due_ns);
     else
         disarm(ws);
 }
@@ -110,7 +110,6 @@ static void on_alarm(struct weft__alarm *a)
 {
     struct weft_ws *ws = WEFT__CONTAINER_OF(a, struct weft_ws, alarm);
     bool waiting = ws->phase != WEFT__WS_OPEN || ws->close_sent;
-    int64_t now = weft_now_ns();
     if (ws->phase == WEFT__WS_LEAVING) {
         finish(ws, 0);
         return;
@@ -119,16 +118,10 @@ static void on_alarm(struct weft__alarm *a)
         weft__ws_abort_callbacks(ws, -ETIMEDOUT);
         return;
     }
-    if (now >= ws->heard_ns + ws->set.ping_ns + (ws->pinged ? ws->set.pong_ns : 0)) {
-        if (ws->pinged) {
-            weft__ws_abort_callbacks(ws, -EHOSTDOWN);
-            return;
-        }
-        ws->pinged = true;
-        int err = weft__ws_send_control(ws, WEFT__WS_PING, NULL, 0, WEFT_NOW);
-        (void)err; /* a full queue is no sign of life, either */
-    }
-    if (ws->phase == WEFT__WS_OPEN)
+    int err = weft__ws_look(ws);
+    if (err < 0)
+        weft__ws_abort_callbacks(ws, err);
+    else if (ws->phase == WEFT__WS_OPEN && !ws->close_sent) /* `paused` may have ended it */
         arm_alive(ws);
 }
 
@@ -272,12 +265,6 @@ static void feed(struct weft_ws *ws, uint8_t *data, size_t len)
         weft__ws_buf_free(ws);
 }
 
-static void heard(struct weft_ws *ws)
-{
-    ws->heard_ns = weft__ws_now(ws);
-    ws->pinged = false;
-}
-
 static void feed_later(struct weft_ws *ws)
 {
     struct weft__ws_later *later = ws->later;
@@ -294,7 +281,7 @@ static void call_made(struct weft_ws *ws)
 {
     const struct weft_ws_protocol *p = ws->factory->protocol;
     ws->phase = WEFT__WS_OPEN;
-    ws->heard_ns = weft__ws_now(ws);
+    weft__ws_heard(ws);
     ws->made = true;
     arm_alive(ws);
     int err = p->made != NULL ? p->made(ws, ws->factory->arg) : 0;
@@ -392,7 +379,7 @@ static int transport_data(struct weft_stream *t, const void *data, size_t len, v
     if (ws->phase == WEFT__WS_ASKED)
         return asked(ws, bytes, len);
     if (ws->phase == WEFT__WS_OPEN) {
-        heard(ws);
+        weft__ws_heard(ws);
         if (ws->later != NULL)
             keep_for_later(ws, bytes, len);
         else
@@ -426,6 +413,7 @@ static void transport_resumed(struct weft_stream *t, void *conn)
     struct weft_ws *ws = conn;
     (void)t;
     ws->paused = false;
+    weft__ws_heard(ws); /* nobody has listened meanwhile; and it has taken what was written */
     if (ws->made && ws->factory->protocol->resumed != NULL)
         ws->factory->protocol->resumed(ws, ws->user);
     feed_later(ws);

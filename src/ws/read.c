@@ -23,37 +23,21 @@ enum { AGAIN = 0, MESSAGE = 1, CLOSED = 2 };
 
 /* --- Waiting, and keeping alive -------------------------------------------------------------- */
 
-static void heard(struct weft_ws *ws)
-{
-    ws->heard_ns = weft__ws_now(ws);
-    ws->pinged = false;
-}
-
-/* When something is due if nothing comes. */
+/* When to look whether the peer is there, if nothing comes. Once a close frame has gone, no ping
+ * may follow it, and whoever closes bounds the wait. */
 static weft_deadline due(const struct weft_ws *ws)
 {
-    if (ws->set.ping_ns == 0)
-        return WEFT_NEVER;
-    return (weft_deadline){ws->heard_ns + ws->set.ping_ns + (ws->pinged ? ws->set.pong_ns : 0)};
+    return ws->close_sent ? WEFT_NEVER : (weft_deadline){ws->due_ns};
 }
 
 /* A wait has timed out: -ETIMEDOUT when that was the caller's deadline, 0 to go on. */
 static int keep_alive(struct weft_ws *ws, weft_deadline d)
 {
-    int64_t now = weft_now_ns();
     if (ws->gone)
         return WEFT_ECLOSED;
-    if (now >= d.ns || ws->s->timed_out)
+    if (weft_now_ns() >= d.ns || ws->s->timed_out)
         return -ETIMEDOUT;
-    if (now < due(ws).ns)
-        return 0;
-    if (ws->pinged)
-        return weft__fail(-EHOSTDOWN, "the peer did not answer a ping for %lld ms",
-                          (long long)(ws->set.pong_ns / 1000000));
-    ws->pinged = true;
-    int err = weft__ws_send_control(ws, WEFT__WS_PING, NULL, 0, WEFT_NOW);
-    (void)err; /* what is being written is no worse than a ping */
-    return ws->gone ? WEFT_ECLOSED : 0;
+    return ws->close_sent ? 0 : weft__ws_look(ws);
 }
 
 /* min bytes of the read-ahead: > 0, 0 at the stream's end, < 0. */
@@ -66,7 +50,7 @@ static ssize_t await(struct weft_ws *ws, uint8_t **data, size_t min, weft_deadli
             return WEFT_ECLOSED;
         ssize_t n = weft_peek_min(ws->s, &at, min, weft_earlier(d, due(ws)));
         if (n > 0) {
-            heard(ws);
+            weft__ws_heard(ws);
             *data = (uint8_t *)(uintptr_t)at;
         }
         int err = n == -ETIMEDOUT ? keep_alive(ws, d) : 0;
@@ -84,7 +68,7 @@ static ssize_t await_into(struct weft_ws *ws, void *buf, size_t cap, weft_deadli
             return WEFT_ECLOSED;
         ssize_t n = weft_read(ws->s, buf, cap, weft_earlier(d, due(ws)));
         if (n > 0)
-            heard(ws);
+            weft__ws_heard(ws);
         int err = n == -ETIMEDOUT ? keep_alive(ws, d) : 0;
         if (n != -ETIMEDOUT || err < 0)
             return err < 0 ? err : n;

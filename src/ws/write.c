@@ -23,6 +23,8 @@
 #define ON_STACK 1024u
 /* and longer ones in pieces of so much. */
 #define MASK_PIECE ((size_t)64 * 1024)
+/* A server's long frame is handed on in pieces of so much, for keep-alive to see that they go. */
+#define SEND_PIECE ((size_t)256 * 1024)
 /* A long message is compressed in fragments of so much. */
 #define DEFLATE_PIECE ((size_t)64 * 1024)
 
@@ -67,16 +69,32 @@ static int send_masked(struct weft_ws *ws, uint8_t *buf, size_t cap, uint8_t opc
     return 0;
 }
 
+/* A frame of a server: where nobody waits it goes at once or not at all. */
+static int send_plain(struct weft_ws *ws, uint8_t opcode, bool fin, bool compressed,
+                      const uint8_t *data, size_t len, weft_deadline d)
+{
+    unsigned char head[WEFT__WS_HEAD_MAX];
+    size_t n = weft__min_size(len, ws->callbacks ? len : SEND_PIECE);
+    struct iovec iov[2] = {{head, weft__ws_build_head(head, opcode, fin, compressed, len, NULL)},
+                           {(void *)(uintptr_t)data, n}};
+    int err = emit(ws, iov, n > 0 ? 2 : 1, d);
+    for (size_t done = n; err == 0 && done < len; done += n) {
+        n = weft__min_size(len - done, SEND_PIECE);
+        iov[1] = (struct iovec){(void *)(uintptr_t)(data + done), n};
+        err = emit(ws, iov + 1, 1, d);
+        if (err < 0)
+            ws->write_error = WEFT_EPOISONED;
+    }
+    return err;
+}
+
 /* One frame. `frames` is held. */
 static int send_frame(struct weft_ws *ws, uint8_t opcode, bool fin, bool compressed,
                       const void *data, size_t len, weft_deadline d)
 {
     unsigned char few[WEFT__WS_HEAD_MAX + ON_STACK];
-    if (ws->server) {
-        size_t n = weft__ws_build_head(few, opcode, fin, compressed, len, NULL);
-        struct iovec iov[2] = {{few, n}, {(void *)(uintptr_t)data, len}};
-        return emit(ws, iov, len > 0 ? 2 : 1, d);
-    }
+    if (ws->server)
+        return send_plain(ws, opcode, fin, compressed, data, len, d);
     if (len <= ON_STACK)
         return send_masked(ws, few, sizeof few, opcode, fin, compressed, data, len, d);
     size_t cap = WEFT__WS_HEAD_MAX + (ws->callbacks ? len : weft__min_size(len, MASK_PIECE));

@@ -172,11 +172,14 @@ struct weft_ws {
     bool buf_shown;
     bool reading; /* a flow is in a reading call */
     bool pieces;  /* a message is read in pieces */
-    bool pinged;  /* and no byte has come since */
+    bool pinged;  /* a ping has gone out, and no byte has come since */
+    bool stuck;   /* a ping is due and cannot go out, and no byte has come since */
     uint8_t tail; /* of weft__ws_tail, what the inflater of a piece has had */
     uint8_t control_len;
     unsigned char control[WEFT__WS_CONTROL_MAX];
-    int64_t heard_ns; /* when a byte came last */
+    int64_t due_ns;   /* when to look whether the peer is there; INT64_MAX: never */
+    int64_t taken_ns; /* stuck: when it was first seen that ... */
+    uint64_t taken;   /* ... so many bytes have gone out */
 
     /* Writing. */
     struct weft_semaphore frames, messages;
@@ -250,6 +253,15 @@ int64_t weft__ws_now(const struct weft_ws *ws);
 /* A flow enters, and leaves; leaving may free ws. -> 0, WEFT_ECLOSED. */
 int weft__ws_enter(struct weft_ws *ws);
 void weft__ws_leave(struct weft_ws *ws);
+
+/* --- Keep-alive (alive.c) -------------------------------------------------------------------- */
+
+/* A byte has come. */
+void weft__ws_heard(struct weft_ws *ws);
+/* Where due_ns has passed: asks the peer, or judges, and sets the next. 0; -EHOSTDOWN,
+ * WEFT_ECLOSED.
+ */
+int weft__ws_look(struct weft_ws *ws);
 
 /* --- Incoming, without waiting (input.c) ----------------------------------------------------- */
 
