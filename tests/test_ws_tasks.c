@@ -213,6 +213,114 @@ static int bad_closes(void *arg)
     return 0;
 }
 
+/* --- Fragments that are cut off --------------------------------------------------------------- */
+
+static int write_one(void *arg)
+{
+    struct inside *i = arg;
+    i->result = weft_ws_write(i->ws, WEFT_WS_TEXT, "x", 1, WS_SOON);
+    return 0;
+}
+
+struct parts {
+    struct weft_ws *ws;
+    size_t len;
+};
+
+static int read_parts(void *arg)
+{
+    struct parts *x = arg;
+    struct weft_ws_message m;
+    CHECK_EQ(weft_ws_read(x->ws, &m, WS_SOON), 1);
+    CHECK(m.type == WEFT_WS_BINARY && m.len == x->len);
+    CHECK_EQ(weft_ws_read(x->ws, &m, WS_SOON), 1);
+    CHECK(m.type == WEFT_WS_TEXT && m.len == 1);
+    return 0;
+}
+
+/* One that found no room has not been sent, and can be sent again, also the last of a message:
+ * until then that goes on, and other messages wait. */
+static int last_part_again(void *arg)
+{
+    static const char text[4000];
+    (void)arg;
+    for (int way = 0; way < 2; way++) {
+        struct ws_pair p = socket_pair_of(NULL, NULL);
+        struct weft_ws *from = way == 0 ? p.server : p.client;
+        struct parts x = {way == 0 ? p.client : p.server, 0};
+        struct inside other = {from, 1};
+        struct weft_group *g = kit_group();
+        int err = 0;
+        for (size_t n = sizeof text; err == 0; x.len += err == 0 ? n : 0)
+            err = weft_ws_write_part(from, WEFT_WS_BINARY, text, n, false, weft_after_ms(5));
+        CHECK_EQ(err, -ETIMEDOUT);
+        while (err == -ETIMEDOUT && weft_ws_ping(from, "", 0, weft_after_ms(5)) == 0)
+            ; /* until there is room for nothing */
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "z", 1, true, weft_after_ms(5)),
+                 -ETIMEDOUT);
+        kit_go(g, "other", write_one, &other);
+        kit_settle();
+        CHECK_EQ(other.result, 1);
+        x.len++;
+        kit_go(g, "reader", read_parts, &x);
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "z", 1, true, WS_SOON), 0);
+        CHECK_EQ(weft_group_wait(g, WS_SOON), 0);
+        CHECK_EQ(other.result, 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+        ws_kit_close(&p);
+    }
+    return 0;
+}
+
+/* One of which a part has gone is the last of all, and nobody waits for the message's end. */
+static int part_cut_off(void *arg)
+{
+    static const char text[1 << 20];
+    (void)arg;
+    for (int way = 0; way < 4; way++) {
+        struct ws_pair p = socket_pair_of(NULL, NULL);
+        struct weft_ws *from = way % 2 == 0 ? p.server : p.client;
+        struct weft_group *g = kit_group();
+        struct inside waiting = {from, 1};
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "a", 1, false, WS_SOON), 0);
+        kit_go(g, "waiting", write_one, &waiting);
+        kit_settle();
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, text, sizeof text, way / 2 == 1,
+                                    weft_after_ms(5)),
+                 -ETIMEDOUT);
+        CHECK_EQ(weft_group_wait(g, WS_SOON), 0);
+        CHECK_EQ(waiting.result, WEFT_EPOISONED);
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "b", 1, true, WS_SOON), WEFT_EPOISONED);
+        CHECK_EQ(weft_ws_write(from, WEFT_WS_TEXT, "x", 1, WS_SOON), WEFT_EPOISONED);
+        CHECK_EQ(weft_group_close(&g), 0);
+        weft_ws_abort(&p.client);
+        weft_ws_abort(&p.server);
+    }
+    return 0;
+}
+
+/* The peer has closed: who waited behind an unfinished message is told so. */
+static int closed_within_parts(void *arg)
+{
+    struct ws_pair p = socket_pair_of(NULL, NULL);
+    struct weft_group *g = kit_group();
+    struct inside waiting = {p.server, 1};
+    struct weft_ws_message m;
+    (void)arg;
+    CHECK_EQ(weft_ws_write_part(p.server, WEFT_WS_BINARY, "a", 1, false, WS_SOON), 0);
+    kit_go(g, "waiting", write_one, &waiting);
+    kit_go(g, "closes", ws_kit_close_one, &p.client);
+    CHECK_EQ(weft_ws_read(p.server, &m, WS_SOON), 0);
+    CHECK_EQ(waiting.result, 1);
+    CHECK_EQ(weft_ws_write_part(p.server, WEFT_WS_BINARY, "b", 1, false, WS_SOON), WEFT_ECLOSED);
+    kit_settle();
+    CHECK_EQ(waiting.result, WEFT_ECLOSED);
+    CHECK_EQ(weft_ws_close(&p.server, 0, NULL, WS_SOON), 0);
+    CHECK_EQ(weft_group_wait(g, WS_SOON), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 /* --- Pongs and keep-alive -------------------------------------------------------------------- */
 
 /* Both sides write more than fits, and read: the pings in between are answered, nothing stalls. */
@@ -473,6 +581,9 @@ static const struct kit_case cases[] = {
     IN_TASK(unfinished),
     IN_TASK(close_beside_reader),
     IN_TASK(bad_closes),
+    IN_TASK(last_part_again),
+    IN_TASK(part_cut_off),
+    IN_TASK(closed_within_parts),
     IN_TASK(both_flood),
     IN_TASK(cancel),
     IN_TASK(keeps_alive),

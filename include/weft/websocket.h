@@ -160,8 +160,9 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_write(struct weft_ws *ws, enum weft_ws_type
 /*
  * A message in fragments: each call sends one (compressed, one for each 64 KiB), the first begins
  * the message, `last` ends it. Other writers wait meanwhile; pings and answers to them go in
- * between. A fragment of text may end within a character. Not in callbacks. Returns as
- * weft_ws_write.
+ * between. A fragment of text may end within a character. One that gave -ETIMEDOUT, -ECANCELED or
+ * -ENOMEM before its first byte went can be sent again, also the last; of a compressed message only
+ * the first can (WEFT_EPOISONED). Not in callbacks. Returns as weft_ws_write.
  */
 WEFT_API WEFT_MUST_CHECK int weft_ws_write_part(struct weft_ws *ws, enum weft_ws_type type,
                                                 const void *data, size_t len, bool last,

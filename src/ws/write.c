@@ -35,7 +35,11 @@ static int emit(struct weft_ws *ws, struct iovec *iov, int n, weft_deadline d)
     if (ws->callbacks)
         return weft_transport_writev(ws->s, iov, n);
     int err = weft_writev(ws->s, iov, n, d);
-    return ws->gone ? WEFT_ECLOSED : err;
+    if (ws->gone)
+        return WEFT_ECLOSED;
+    if (err < 0 && ws->write_error == 0)
+        ws->write_error = ws->s->error; /* nothing follows what was cut off */
+    return err;
 }
 
 static const unsigned char *next_mask(struct weft_ws *ws)
@@ -437,8 +441,8 @@ static int write_part(struct weft_ws *ws, enum weft_ws_type type, const void *da
     bool first = ws->part_owner != self || ws->part_id != self->id;
     struct weft__utf8 after = {0};
     int err = type == WEFT_WS_TEXT ? check_part(ws, first, data, len, last, &after) : 0;
-    if (err == 0)
-        err = first ? take(ws, &ws->messages, d) : may_send(ws);
+    if (err == 0 && first)
+        err = take(ws, &ws->messages, d);
     if (err < 0)
         return err;
     if (first) {
@@ -448,15 +452,24 @@ static int write_part(struct weft_ws *ws, enum weft_ws_type type, const void *da
     }
     uint8_t opcode = first ? (uint8_t)type : WEFT__WS_CONTINUATION;
     bool some = false;
-    err = ws->part_compressed ? send_pieces(ws, opcode, data, len, last, &some, d)
-                              : send_one(ws, opcode, last, false, data, len, d);
+    err = may_send(ws);
+    if (err == 0)
+        err = ws->part_compressed ? send_pieces(ws, opcode, data, len, last, &some, d)
+                                  : send_one(ws, opcode, last, false, data, len, d);
     if (ws->gone)
         return WEFT_ECLOSED;
-    if (err == 0)
+    /* What has not gone can be sent again, and until then the message goes on; unless nothing can
+     * go any more, which who waits behind it is to know. */
+    bool over = err == 0 ? last : first;
+    if (err == 0) {
         ws->part_text = after;
-    else if (ws->part_compressed && (!first || some))
+    } else if (may_send(ws) < 0) {
+        over = true;
+    } else if (ws->part_compressed && (!first || some)) {
         ws->write_error = WEFT_EPOISONED; /* the window has what the peer does not */
-    if (last || (first && err < 0) || ws->write_error < 0) {
+        over = true;
+    }
+    if (over) {
         deflater_done(ws, err < 0);
         ws->part_owner = NULL;
         give(ws, &ws->messages, d);
