@@ -231,9 +231,10 @@ WEFT_API struct weft_stream *weft_ws_stream(const struct weft_ws *ws);
 /* Run as a protocol's are (protocol.h). All but `message` may be NULL. conn: what weft_ws_set has
  * stored. */
 struct weft_ws_protocol {
-    /* The handshake is done. An error closes with 1011. */
+    /* The handshake is done. An error (< 0, whichever) closes with 1011 and without a reason; what
+     * is not negative is none. */
     int (*made)(struct weft_ws *ws, void *factory_arg);
-    /* One message, valid during the call. An error closes with 1011. */
+    /* One message, valid during the call. Its result is taken as that of `made`. */
     int (*message)(struct weft_ws *ws, const struct weft_ws_message *m, void *conn);
     /* The write queue passed its mark, and no message is delivered; it drained below a quarter of
      * it, and they are again. */

@@ -91,6 +91,16 @@ static void fail(struct weft_ws *ws, int err)
     leave_slowly(ws, err);
 }
 
+/* A callback's own error, whatever its number and words: they are not the peer's business. */
+static void fail_inside(struct weft_ws *ws, int err)
+{
+    if (ws->phase != WEFT__WS_OPEN)
+        return;
+    weft__ws_buf_free(ws);
+    (void)weft__ws_send_close(ws, WEFT__WS_INTERNAL, "", 0, WEFT_NOW);
+    leave_slowly(ws, err);
+}
+
 void weft__ws_close_callbacks(struct weft_ws *ws, unsigned code, const char *reason)
 {
     if (ws->phase == WEFT__WS_ASKED) {
@@ -127,15 +137,18 @@ static void on_alarm(struct weft__alarm *a)
 
 /* --- Frames ---------------------------------------------------------------------------------- */
 
-static int deliver(struct weft_ws *ws, const void *data, size_t len)
+/* An error ends the connection, and not the frame: what came was as it should be. */
+static void deliver(struct weft_ws *ws, const void *data, size_t len)
 {
     if (ws->close_sent)
-        return 0;
+        return;
     struct weft_ws_message m = {.type = (enum weft_ws_type)ws->in.message,
                                 .last = true,
                                 .data = data != NULL ? data : "",
                                 .len = len};
-    return ws->factory->protocol->message(ws, &m, ws->user);
+    int err = ws->factory->protocol->message(ws, &m, ws->user);
+    if (err < 0)
+        fail_inside(ws, err);
 }
 
 static int got_control(struct weft_ws *ws)
@@ -164,13 +177,14 @@ static int frame_ends(struct weft_ws *ws)
         err = weft__ws_inflate_end(ws);
     if (err == 0 && ws->in.fin)
         err = weft__ws_message_ends(ws);
-    if (err == 0 && ws->in.fin) {
-        err = deliver(ws, ws->buf, ws->len);
+    if (err < 0)
+        return err;
+    if (ws->in.fin) {
+        deliver(ws, ws->buf, ws->len);
         ws->len = 0;
     }
-    if (err == 0)
-        weft__ws_frame_end(&ws->in);
-    return err;
+    weft__ws_frame_end(&ws->in);
+    return 0;
 }
 
 static int collect(struct weft_ws *ws, uint8_t *data, size_t len)
@@ -206,11 +220,11 @@ static int feed_payload(struct weft_ws *ws, uint8_t *data, size_t len, size_t *n
         err = weft__ws_check_text(ws, data, *n);
         if (err == 0)
             err = weft__ws_message_ends(ws);
-        if (err == 0)
-            err = deliver(ws, data, *n);
-        if (err == 0)
-            weft__ws_frame_end(&ws->in);
-        return err;
+        if (err < 0)
+            return err;
+        deliver(ws, data, *n);
+        weft__ws_frame_end(&ws->in);
+        return 0;
     }
     if (ws->in.compressed) {
         err = weft__ws_need_inflater(ws);
@@ -286,7 +300,7 @@ static void call_made(struct weft_ws *ws)
     arm_alive(ws);
     int err = p->made != NULL ? p->made(ws, ws->factory->arg) : 0;
     if (err < 0)
-        fail(ws, err);
+        fail_inside(ws, err);
 }
 
 static int keep(struct weft__ws_asking *q, const void *data, size_t len)
