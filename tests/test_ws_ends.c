@@ -121,8 +121,113 @@ static int positive(void *arg)
     return 0;
 }
 
+/* --- Connections that end without a close frame ---------------------------------------------- */
+
+static int read_to_end(struct weft_ws *ws)
+{
+    struct weft_ws_message m;
+    int r;
+    CHECK_EQ(weft_ws_close_code(ws), 0);
+    while ((r = weft_ws_read(ws, &m, WS_SOON)) > 0)
+        continue;
+    return r;
+}
+
+/* What the client's end of a stream says before it ends, and what reading comes to. Unread bytes
+ * make the end a reset. */
+static const struct {
+    const char *bytes;
+    size_t len;
+    bool unread;
+    int result;
+} silent_ends[] = {
+    {"", 0, false, WEFT_EEOF},
+    {"\x81", 1, false, WEFT_EEOF},
+    {"\x81\x85\0\0\0\0ab", 8, false, WEFT_EEOF},
+    {"\x01\x82\0\0\0\0ab\x80\x82\0\0\0\0c", 15, false, WEFT_EEOF},
+    {"\x88\x82\0\0\0\0\x03", 7, false, WEFT_EEOF},
+    {"", 0, true, -ECONNRESET},
+};
+
+static void end_silently(size_t i, struct weft_stream **client)
+{
+    CHECK_EQ(weft_write(*client, silent_ends[i].bytes, silent_ends[i].len, WS_SOON), 0);
+    CHECK_EQ(weft_close(client, WS_SOON), 0);
+}
+
+static int ends_of_tasks(void *arg)
+{
+    static const struct weft_ws_options eager = {.ping_ms = 5, .pong_ms = 5};
+    static const struct weft_ws_options mute = {.ping_ms = -1};
+    struct weft_stream *a = NULL, *b = NULL;
+    (void)arg;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(silent_ends); i++) {
+        CHECK_EQ(weft_socketpair(&a, &b), 0);
+        struct weft_ws *ws = ws_kit_open(b, true, NULL, &mute);
+        if (silent_ends[i].unread)
+            CHECK_EQ(weft_ws_write(ws, WEFT_WS_TEXT, "x", 1, WS_SOON), 0);
+        CHECK_EQ(weft_ws_flush(ws, WS_SOON), 0);
+        end_silently(i, &a);
+        CHECK_EQ(read_to_end(ws), silent_ends[i].result);
+        CHECK_EQ(weft_ws_close_code(ws), 1006);
+        weft_ws_abort(&ws);
+    }
+    CHECK_EQ(weft_socketpair(&a, &b), 0);
+    struct weft_ws *ws = ws_kit_open(b, true, NULL, &eager);
+    CHECK_EQ(read_to_end(ws), -EHOSTDOWN);
+    CHECK_EQ(weft_ws_close_code(ws), 1006);
+    weft_ws_abort(&ws);
+    CHECK_EQ(weft_close(&a, WS_SOON), 0);
+
+    CHECK_EQ(weft_socketpair(&a, &b), 0); /* and where only a call has ended */
+    ws = ws_kit_open(b, true, NULL, &mute);
+    struct weft_ws_message m;
+    CHECK_EQ(weft_write(a, "\x81\x85\0\0\0\0ab", 8, WS_SOON), 0);
+    CHECK_EQ(weft_ws_read(ws, &m, weft_after_ms(5)), -ETIMEDOUT);
+    CHECK_EQ(weft_ws_close_code(ws), 0);
+    weft_ws_abort(&ws);
+    CHECK_EQ(weft_close(&a, WS_SOON), 0);
+    return 0;
+}
+
+static int ends_of_callbacks(void *arg)
+{
+    static const struct weft_ws_options mute = {.ping_ms = -1};
+    static const struct weft_ws_options eager = {.ping_ms = 5, .pong_ms = 5};
+    size_t n = WEFT__ARRAY_LEN(silent_ends);
+    (void)arg;
+    for (size_t i = 0; i < n + 2; i++) {
+        struct app a = {.made = 0};
+        struct weft_ws_factory *f = NULL;
+        struct weft_group *g = kit_group();
+        struct weft_stream *client = NULL, *s = NULL;
+        CHECK_EQ(weft_socketpair(&client, &s), 0);
+        struct weft_ws *ws = ws_kit_open(s, true, NULL, i == n ? &eager : &mute);
+        CHECK_EQ(weft_ws_factory_open(&f, &protocol, NULL, &a, 0, 0), 0);
+        if (i < n && silent_ends[i].unread)
+            CHECK_EQ(weft_ws_write(ws, WEFT_WS_TEXT, "x", 1, WS_SOON), 0);
+        CHECK_EQ(weft_ws_flush(ws, WS_SOON), 0);
+        CHECK_EQ(weft_ws_attach(g, &ws, f), 0);
+        weft_ws_factory_close(&f);
+        while (a.own == NULL)
+            CHECK_EQ(weft_yield(), 0);
+        if (i < n)
+            end_silently(i, &client);
+        else if (i > n) /* we do */
+            weft_ws_abort(&(struct weft_ws *){a.own});
+        CHECK_EQ(weft_event_wait(&a.over, WS_SOON), 0);
+        CHECK_EQ(a.error, i < n ? silent_ends[i].result : i == n ? -EHOSTDOWN : -ECONNABORTED);
+        CHECK_EQ(a.code, 1006);
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(weft_close(&client, WS_SOON), 0);
+    }
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(positive),
     IN_TASK(errors),
+    IN_TASK(positive),
+    IN_TASK(ends_of_tasks),
+    IN_TASK(ends_of_callbacks),
 };
 KIT_MAIN(cases)

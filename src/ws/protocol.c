@@ -406,10 +406,8 @@ static int transport_eof(struct weft_stream *t, void *conn)
 {
     struct weft_ws *ws = conn;
     (void)t;
-    if (ws->phase == WEFT__WS_OPEN || ws->phase == WEFT__WS_ASKED) {
-        ws->close_code = ws->close_got ? ws->close_code : WEFT__WS_NO_CLOSE;
+    if (ws->phase == WEFT__WS_OPEN || ws->phase == WEFT__WS_ASKED)
         finish(ws, weft__fail(WEFT_EEOF, "the peer ended the connection without a close frame"));
-    }
     return 0;
 }
 
@@ -441,6 +439,8 @@ static void transport_lost(struct weft_stream *t, int error, void *conn)
         return;
     disarm(ws);
     ws->phase = WEFT__WS_GONE;
+    if (!ws->close_got)
+        ws->close_code = WEFT__WS_NO_CLOSE;
     bool both = ws->close_sent && ws->close_got;
     int reason = ws->reason != 0 ? ws->reason : both ? 0 : error != 0 ? error : WEFT_EEOF;
     if (ws->made && ws->factory->protocol->closed != NULL)

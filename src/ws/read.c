@@ -75,12 +75,20 @@ static ssize_t await_into(struct weft_ws *ws, void *buf, size_t cap, weft_deadli
     }
 }
 
+/* Whether only the call has come to nothing, and the connection may go on. */
+static bool may_go_on(ssize_t err)
+{
+    return err == -ETIMEDOUT || err == -ECANCELED || err == -EDEADLK || err == -EBUSY ||
+           err == -ENOMEM || err == WEFT_ECLOSED || err == WEFT_ETHREAD;
+}
+
 /* n <= 0 of the above, as an error: the stream may not end here. */
 static int ended(struct weft_ws *ws, ssize_t n)
 {
+    if (!may_go_on(n))
+        ws->close_code = WEFT__WS_NO_CLOSE; /* RFC 6455, 7.1.5 */
     if (n < 0)
         return (int)n;
-    ws->close_code = WEFT__WS_NO_CLOSE;
     return weft__fail(WEFT_EEOF, "the peer ended the connection without a close frame");
 }
 
