@@ -303,11 +303,85 @@ static void cut_off(const struct stream_kit *k)
     weft_ws_abort(&p.server);
 }
 
+/* --- From pieces to whole messages ----------------------------------------------------------- */
+
+#define SMALL 100u
+
+static const struct weft_ws_options small = {.message_max = SMALL, .ping_ms = -1};
+static const struct weft_ws_options small_deflating = {
+    .message_max = SMALL, .ping_ms = -1, .deflate = true};
+
+/* A frame of so many zeros, or what they deflate to. Returns its length, *head: of its head. */
+static size_t make_frame(unsigned char out[600], size_t len, bool deflated, size_t *head)
+{
+    static const unsigned char mask[4], zeros[500];
+    struct weft__ws_deflater *x = NULL;
+    unsigned char payload[600] = "";
+    size_t n = len;
+    if (deflated) {
+        CHECK_EQ(weft__ws_deflater_get(&x, NULL, 15, 9, 8), 0);
+        n = weft__ws_deflate(x, zeros, len, true, payload, sizeof payload);
+        weft__ws_deflater_put(x);
+    }
+    *head = weft__ws_build_head(out, WEFT__WS_BINARY, true, deflated, n, mask);
+    memcpy(out + *head, payload, n);
+    return *head + n;
+}
+
+/* A frame that weft_ws_read_some has begun, and shown nothing of, weft_ws_read takes over: then the
+ * maximum counts. */
+static void taken_over(const struct stream_kit *k)
+{
+    for (int way = 0; way < 4; way++) {
+        bool deflated = way / 2 == 1, fits = way % 2 == 0;
+        const struct weft_ws_options *o = deflated ? &small_deflating : &small;
+        struct ws_pair p = pair_of(k, o, o);
+        struct weft_stream *s = weft_ws_stream(p.client);
+        struct weft_ws_message m;
+        unsigned char frame[600];
+        size_t head, len = make_frame(frame, fits ? SMALL : 5 * SMALL, deflated, &head);
+        CHECK_EQ(weft_write(s, frame, head, WS_SOON), 0);
+        CHECK_EQ(weft_flush(s, WS_SOON), 0);
+        CHECK_EQ(weft_ws_read_some(p.server, &m, weft_after_ms(20)), -ETIMEDOUT);
+        CHECK(p.server->in.in_frame);
+        CHECK_EQ(weft_write(s, frame + head, len - head, WS_SOON), 0);
+        CHECK_EQ(weft_flush(s, WS_SOON), 0);
+        CHECK_EQ(weft_ws_read(p.server, &m, WS_SOON), fits ? 1 : WEFT_ETOOLONG);
+        CHECK(!fits || m.len == SMALL);
+        weft_ws_abort(&p.client);
+        weft_ws_abort(&p.server);
+    }
+}
+
+/* What has held a piece is not room for a message that is longer than may be. */
+static void whole_after_pieces(const struct stream_kit *k)
+{
+    struct ws_pair p = pair_of(k, &small_deflating, &small_deflating);
+    struct weft_stream *s = weft_ws_stream(p.client);
+    struct weft_ws_message m = {.last = false};
+    unsigned char frames[1200];
+    size_t head, len = make_frame(frames, 5 * SMALL, true, &head);
+    memcpy(frames + len, frames, len);
+    CHECK_EQ(weft_write(s, frames, 2 * len, WS_SOON), 0);
+    CHECK_EQ(weft_flush(s, WS_SOON), 0);
+    while (!m.last)
+        CHECK_EQ(weft_ws_read_some(p.server, &m, WS_SOON), 1);
+    CHECK_EQ(weft_ws_read(p.server, &m, WS_SOON), WEFT_ETOOLONG);
+    weft_ws_abort(&p.client);
+    weft_ws_abort(&p.server);
+}
+
 static const struct stream_case cases[] = {
-    STREAM_CASE(echoes, 0),     STREAM_CASE(echoes_deflated, 0),
-    STREAM_CASE(in_pieces, 0),  STREAM_CASE(echoes_with_takeover, STREAM_KIT_ONCE),
-    STREAM_CASE(both_close, 0), STREAM_CASE(one_closes, 0),
-    STREAM_CASE(aborts, 0),     STREAM_CASE(encoded, STREAM_KIT_ONCE),
+    STREAM_CASE(echoes, 0),
+    STREAM_CASE(echoes_deflated, 0),
+    STREAM_CASE(in_pieces, 0),
+    STREAM_CASE(echoes_with_takeover, STREAM_KIT_ONCE),
+    STREAM_CASE(both_close, 0),
+    STREAM_CASE(one_closes, 0),
+    STREAM_CASE(aborts, 0),
+    STREAM_CASE(encoded, STREAM_KIT_ONCE),
     STREAM_CASE(cut_off, 0),
+    STREAM_CASE(taken_over, 0),
+    STREAM_CASE(whole_after_pieces, STREAM_KIT_ONCE),
 };
 STREAM_KIT_MAIN(cases)

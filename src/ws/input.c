@@ -21,6 +21,16 @@ static int too_long(const struct weft_ws *ws)
     return weft__fail(WEFT_ETOOLONG, "a message is longer than %zu bytes", ws->set.message_max);
 }
 
+int weft__ws_may_be_whole(struct weft_ws *ws)
+{
+    const struct weft__ws_parser *in = &ws->in;
+    size_t max = ws->set.message_max;
+    ws->cap = weft__min_size(ws->cap, max); /* what has held a piece may be larger */
+    if (ws->len > max || (!in->compressed && in->left + ws->ahead > max - ws->len))
+        return too_long(ws);
+    return 0;
+}
+
 int weft__ws_frame_begins(struct weft_ws *ws, bool whole)
 {
     const struct weft__ws_parser *in = &ws->in;
@@ -30,9 +40,7 @@ int weft__ws_frame_begins(struct weft_ws *ws, bool whole)
     }
     if (in->first)
         ws->text = (struct weft__utf8){0};
-    if (whole && !in->compressed && in->len > ws->set.message_max - ws->len)
-        return too_long(ws);
-    return 0;
+    return whole ? weft__ws_may_be_whole(ws) : 0;
 }
 
 int weft__ws_check_text(struct weft_ws *ws, const void *data, size_t len)

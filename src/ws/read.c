@@ -239,11 +239,15 @@ static int step_inflate(struct weft_ws *ws, struct weft_ws_message *m, weft_dead
 
 static int step_whole(struct weft_ws *ws, struct weft_ws_message *m, weft_deadline d)
 {
-    int err = ws->in.in_frame ? 0 : read_head(ws, true, d);
+    bool begun = ws->in.in_frame; /* and perhaps in pieces */
+    int err = begun ? 0 : read_head(ws, true, d);
     if (err < 0)
         return err;
     if (weft__ws_is_control(ws->in.opcode))
         return step_control(ws, d);
+    err = begun ? weft__ws_may_be_whole(ws) : 0;
+    if (err < 0)
+        return err;
     if (ws->in.compressed)
         return step_inflate(ws, m, d);
     if (ws->in.first && ws->in.fin && ws->in.len <= VIEW_MAX && ws->len == 0)

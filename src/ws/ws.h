@@ -268,6 +268,9 @@ int weft__ws_look(struct weft_ws *ws);
 /* Checks that the frame whose head has just come may be there, and prepares for its payload. whole:
  * the message is to be put together, so its maximum counts. */
 int weft__ws_frame_begins(struct weft_ws *ws, bool whole);
+/* Whether the data frame under way can be put together with what there is of its message: 0,
+ * WEFT_ETOOLONG. */
+int weft__ws_may_be_whole(struct weft_ws *ws);
 /* Adds len bytes of (inflated) payload that lie behind ws->len in ws->buf; checks text. */
 int weft__ws_added(struct weft_ws *ws, size_t len);
 /* Room for at least one byte behind ws->len, `want` if that can be: at most message_max bytes in
