@@ -180,11 +180,18 @@ static void closes_after_silence(const char *driver)
 
 /* --- While something long is sent, in tasks --------------------------------------------------- */
 
+static bool encoded; /* sent as one message to many is */
+
 static int write_long(void *arg)
 {
     char *text = calloc(1, LONG);
+    struct weft_ws_encoded *e = NULL;
     CHECK(text != NULL);
-    int err = weft_ws_write(arg, WEFT_WS_BINARY, text, LONG, WEFT_NEVER);
+    int err = encoded ? weft_ws_encode(&e, WEFT_WS_BINARY, text, LONG, NULL) : 0;
+    CHECK_EQ(err, 0);
+    err = encoded ? weft_ws_send_encoded(arg, e, WEFT_NEVER)
+                  : weft_ws_write(arg, WEFT_WS_BINARY, text, LONG, WEFT_NEVER);
+    weft_ws_encoded_unref(e);
     free(text);
     CHECK(err == 0 || err == WEFT_ECLOSED);
     return 0;
@@ -232,7 +239,11 @@ static int slow_client(void *arg)
 static void takes_it_slowly(const char *driver)
 {
     (void)driver;
-    simulate(long_server, slow_client);
+    for (int i = 0; i < 2; i++) {
+        encoded = i > 0;
+        simulate(long_server, slow_client);
+    }
+    encoded = false;
 }
 
 static int stuck_server(void *arg)

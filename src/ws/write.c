@@ -73,6 +73,22 @@ static int send_masked(struct weft_ws *ws, uint8_t *buf, size_t cap, uint8_t opc
     return 0;
 }
 
+/* What is to follow the beginning of a frame that has gone, all of it. */
+static int emit_rest(struct weft_ws *ws, const uint8_t *data, size_t len, weft_deadline d)
+{
+    int err = 0;
+    while (err == 0 && len > 0) {
+        size_t n = weft__min_size(len, SEND_PIECE);
+        struct iovec iov = {(void *)(uintptr_t)data, n};
+        err = emit(ws, &iov, 1, d);
+        data += n;
+        len -= n;
+    }
+    if (err < 0 && ws->write_error == 0)
+        ws->write_error = WEFT_EPOISONED;
+    return err;
+}
+
 /* A frame of a server: where nobody waits it goes at once or not at all. */
 static int send_plain(struct weft_ws *ws, uint8_t opcode, bool fin, bool compressed,
                       const uint8_t *data, size_t len, weft_deadline d)
@@ -82,14 +98,7 @@ static int send_plain(struct weft_ws *ws, uint8_t opcode, bool fin, bool compres
     struct iovec iov[2] = {{head, weft__ws_build_head(head, opcode, fin, compressed, len, NULL)},
                            {(void *)(uintptr_t)data, n}};
     int err = emit(ws, iov, n > 0 ? 2 : 1, d);
-    for (size_t done = n; err == 0 && done < len; done += n) {
-        n = weft__min_size(len - done, SEND_PIECE);
-        iov[1] = (struct iovec){(void *)(uintptr_t)(data + done), n};
-        err = emit(ws, iov + 1, 1, d);
-        if (err < 0)
-            ws->write_error = WEFT_EPOISONED;
-    }
-    return err;
+    return err == 0 && n < len ? emit_rest(ws, data + n, len - n, d) : err;
 }
 
 /* One frame. `frames` is held. */
@@ -399,6 +408,11 @@ static int send_encoded(struct weft_ws *ws, struct weft_ws_encoded *e, weft_dead
     struct weft__slice frame = choose_frame(ws, e);
     if (ws->callbacks) {
         err = weft__transport_share(ws->s, &e->shared, frame.at, frame.len);
+    } else if (frame.len > weft__max_size(SEND_PIECE, ws->s->out_max)) { /* it is not queued */
+        struct iovec iov = {(void *)(uintptr_t)frame.at, SEND_PIECE};
+        err = emit(ws, &iov, 1, d);
+        if (err == 0)
+            err = emit_rest(ws, (const uint8_t *)frame.at + SEND_PIECE, frame.len - SEND_PIECE, d);
     } else {
         err = weft__write_shared(ws->s, &e->shared, frame.at, frame.len, d);
         err = ws->gone ? WEFT_ECLOSED : err;
