@@ -420,14 +420,62 @@ static int late_on_drivers(void *arg)
     return 0;
 }
 
+/* Fills all buffers between two ends of a TCP connection. */
+static struct weft_ws *fill(struct weft_stream **client)
+{
+    static const char text[4000];
+    char endpoint[WEFT_ENDPOINT_MAX];
+    struct weft_listener *l = NULL;
+    struct weft_stream *s = NULL;
+    CHECK_EQ(weft_listen(&l, "tcp://127.0.0.1:0", NULL), 0);
+    CHECK(weft_listener_endpoint(l, endpoint, sizeof endpoint) > 0);
+    CHECK_EQ(weft_dial(client, endpoint, NULL, WS_SOON), 0);
+    CHECK_EQ(weft_accept(l, &s, WS_SOON), 0);
+    weft_listener_close(&l);
+    struct weft_ws *ws = ws_kit_open(s, true, NULL, NULL);
+    for (int full = 0; full < 3;) { /* once may be a pause of the machine's */
+        int err = weft_ws_write(ws, WEFT_WS_BINARY, text, sizeof text, weft_after_ms(50));
+        CHECK(err == 0 || err == -ETIMEDOUT);
+        full = err == 0 ? 0 : full + 1;
+    }
+    return ws;
+}
+
+/* A ping that stands behind much cannot be answered before that has been taken. */
+static int ping_stands_in_line(void *arg)
+{
+    struct weft_stream *client = NULL;
+    struct weft_ws *ws = fill(&client);
+    struct weft_ws_message m;
+    static char buf[16384];
+    size_t got = 0;
+    int r = -ETIMEDOUT;
+    (void)arg;
+    ws->due_ns = 0;
+    CHECK_EQ(weft_ws_read(ws, &m, weft_after_ms(1)), -ETIMEDOUT);
+    CHECK(ws->pinged);
+    while (got < (size_t)256 << 10) {
+        ssize_t n = weft_read(client, buf, sizeof buf, WS_SOON);
+        CHECK(n > 0);
+        got += (size_t)n;
+    }
+    ws->due_ns = 0; /* the pong's time has passed, and the peer has taken something */
+    CHECK_EQ(weft_ws_read(ws, &m, weft_after_ms(1)), -ETIMEDOUT);
+    for (int i = 0; i < 100 && r == -ETIMEDOUT; i++) { /* and now it takes nothing any more */
+        ws->due_ns = 0;
+        r = weft_ws_read(ws, &m, weft_after_ms(1));
+    }
+    CHECK_EQ(r, -EHOSTDOWN);
+    weft_ws_abort(&ws);
+    weft_abort(&client);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(late_on_drivers),
-    ON_THREAD(works_between_reads),
-    ON_THREAD(pong_lies_unread),
-    ON_THREAD(closes_after_silence),
-    ON_THREAD(takes_it_slowly),
-    ON_THREAD(takes_nothing),
-    ON_THREAD(callbacks_are_taken_slowly),
+    IN_TASK(late_on_drivers),           IN_TASK(ping_stands_in_line),
+    ON_THREAD(works_between_reads),     ON_THREAD(pong_lies_unread),
+    ON_THREAD(closes_after_silence),    ON_THREAD(takes_it_slowly),
+    ON_THREAD(takes_nothing),           ON_THREAD(callbacks_are_taken_slowly),
     ON_THREAD(callbacks_are_not_taken),
 };
 KIT_MAIN(cases)

@@ -57,7 +57,8 @@ struct weft_ws_options {
 
     /* When nothing has come for ping_ms, a ping is sent by who reads; when nothing has come pong_ms
      * after that, what lies unread included, the connection has failed (-EHOSTDOWN). Where a ping
-     * does not get past what is being written, the peer has ping_ms + pong_ms to take some of that.
+     * does not get past what is being written, the peer has ping_ms + pong_ms to take some of that;
+     * where it stands behind much, the peer has pong_ms again as long as TCP sees it take of that.
      * 0: 30 s and 20 s. ping_ms negative: never. */
     int64_t ping_ms, pong_ms;
     int64_t close_ms; /* bounds the close handshake beside the caller's deadline; 0: 10 s */

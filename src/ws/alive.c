@@ -5,7 +5,8 @@
  *
  * Floor 5. A peer is asked by a ping, and its silence counts from when that went out and while
  * somebody listens. Where a ping does not get past what is being written, or nothing is received
- * because writing is paused, the peer is asked by those bytes: it has to take of them.
+ * because writing is paused, the peer is asked by those bytes: it has to take of them. So it is
+ * where a ping has gone to the kernel, and stands there behind much that waits for the peer.
  *
  * Invariant: each look either ends the connection or puts off the next, so a peer that sends
  * nothing and takes nothing is found within twice ping_ms + pong_ms, whoever writes.
@@ -38,11 +39,24 @@ static int look_at_writing(struct weft_ws *ws, int64_t now)
     return 0;
 }
 
+/* A ping has no answer in time: is that because the peer is still taking what lies before it? */
+static bool is_taking(struct weft_ws *ws)
+{
+    uint64_t acked = 0;
+    bool more = weft__socket_unacked(ws->s, &acked) && acked != ws->taken;
+    ws->taken = acked;
+    return more;
+}
+
 int weft__ws_look(struct weft_ws *ws)
 {
     int64_t now = weft_now_ns();
     if (now < ws->due_ns)
         return 0;
+    if (ws->pinged && !ws->paused && is_taking(ws)) {
+        ws->due_ns = now + ws->set.pong_ns;
+        return 0;
+    }
     if (ws->pinged && !ws->paused)
         return weft__fail(-EHOSTDOWN, "the peer did not answer a ping for %lld ms",
                           (long long)(ws->set.pong_ns / 1000000));
@@ -53,6 +67,7 @@ int weft__ws_look(struct weft_ws *ws)
         return look_at_writing(ws, now);
     ws->pinged = true;
     ws->stuck = false;
+    (void)is_taking(ws); /* from here on */
     ws->due_ns = now + ws->set.pong_ns;
     return 0;
 }

@@ -179,7 +179,7 @@ struct weft_ws {
     unsigned char control[WEFT__WS_CONTROL_MAX];
     int64_t due_ns;   /* when to look whether the peer is there; INT64_MAX: never */
     int64_t taken_ns; /* stuck: when it was first seen that ... */
-    uint64_t taken;   /* ... so many bytes have gone out */
+    uint64_t taken;   /* ... so many bytes have gone out; pinged: so many were acknowledged */
 
     /* Writing. */
     struct weft_semaphore frames, messages;
