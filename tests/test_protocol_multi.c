@@ -208,8 +208,55 @@ static int a_task_gets_what_came_while_it_took_over(void *arg)
     return 0;
 }
 
+/* To a task and back again, with bytes that nobody has used yet: each connection gets its own. */
+static int echo_back(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, data, len);
+}
+
+static int attach_again(struct weft_stream *s, void *arg)
+{
+    static const struct weft_protocol p = {.data = echo_back};
+    (void)arg;
+    return weft_protocol_attach(detach_group, &s, &(struct weft_factory){.protocol = &p});
+}
+
+static int detach_whole(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)data, (void)conn;
+    return weft_protocol_detach(detach_group, t, len, attach_again, NULL);
+}
+
+static int what_nobody_used_stays_with_its_connection(void *arg)
+{
+    static const struct weft_protocol p = {.data = detach_whole};
+    struct weft_factory f = {.protocol = &p};
+    struct served s = serve(&f);
+    (void)arg;
+    detach_group = kit_group();
+    for (int round = 0; round < 10; round++) {
+        static uint8_t out[60000], in[sizeof out];
+        size_t size = round % 2 == 0 ? sizeof out : 10;
+        struct weft_stream *c = dial(&s);
+        for (size_t i = 0; i < size; i++)
+            out[i] = flood_at(i + (size_t)round);
+        CHECK_EQ(weft_write(c, out, size, weft_after_s(20)), 0);
+        CHECK_EQ(weft_shutdown(c, weft_after_s(20)), 0);
+        CHECK_EQ(weft_read_full(c, in, size, weft_after_s(20)), 0);
+        CHECK(memcmp(in, out, size) == 0);
+        CHECK_EQ(weft_read(c, in, 1, weft_after_s(20)), 0);
+        CHECK_EQ(weft_close(&c, weft_after_s(20)), 0);
+    }
+    CHECK_EQ(weft_group_wait(detach_group, weft_after_s(20)), 0);
+    CHECK_EQ(weft_group_close(&detach_group), 0);
+    CHECK_EQ(weft_group_close(&s.group), 0);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(a_flood_that_is_paused_comes_whole),
     IN_TASK(a_task_gets_what_came_while_it_took_over),
+    IN_TASK(what_nobody_used_stays_with_its_connection),
 };
 KIT_MAIN(cases)

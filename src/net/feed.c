@@ -57,11 +57,8 @@ static void push(struct weft__feed *f, struct weft__rbuf *rb)
 
 static struct weft__rbuf *pop(struct weft__feed *f)
 {
-    struct weft__rbuf *rb = f->first;
-    f->first = rb->next;
-    rb->next = NULL;
-    f->held -= rb->len;
-    return rb;
+    f->held -= f->first->len;
+    return weft__rbuf_pop(&f->first);
 }
 
 static void feed_free(struct weft__feed *f)

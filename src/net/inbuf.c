@@ -5,6 +5,9 @@
  * Floor 3. It is a buffer of the driver's pool as the driver brought it; where a record needs more
  * room than that, or on plain threads, which have no pool in common, it is one on the heap, marked
  * by bid HEAP. A thread, and a loop, keep one spare, so a steady exchange allocates nothing.
+ *
+ * Invariant: in lists (callback mode, feeds) a buffer is taken off before it is released, so one
+ * that is new to its holder has no `next`.
  */
 #include <errno.h>
 #include <string.h>
@@ -76,6 +79,7 @@ void weft__rbuf_release(struct weft_loop *l, struct weft__rbuf *rb)
         weft__rbuf_put(l->sys, rb);
         return;
     }
+    WEFT__ASSERT(rb->next == NULL); /* a spare is handed out as it is */
     struct heap_rbuf *h = WEFT__CONTAINER_OF(rb, struct heap_rbuf, rb);
     struct weft__rbuf **place = spare(l);
     if (place != NULL && *place == NULL && h->cap == WEFT__RBUF_SIZE)

@@ -227,7 +227,15 @@ static inline size_t weft__in_left(const struct weft_stream *s)
 }
 
 bool weft__rbuf_on_heap(const struct weft__rbuf *rb);
-/* Gives a buffer back to where it came from; l is NULL on plain threads. */
+/* Takes the first buffer off a list that has one. */
+static inline struct weft__rbuf *weft__rbuf_pop(struct weft__rbuf **list)
+{
+    struct weft__rbuf *rb = *list;
+    *list = rb->next;
+    rb->next = NULL;
+    return rb;
+}
+/* Gives a buffer that is in no list back to where it came from; l is NULL on plain threads. */
 void weft__rbuf_release(struct weft_loop *l, struct weft__rbuf *rb);
 /* One of exactly cap bytes, on the heap, in place of rb (NULL: none) and with what is left in it:
  * what is held for long need not hold more. NULL: rb stays. */

@@ -155,11 +155,8 @@ void weft__transport_mark(struct weft__transport *t, void (*fn)(struct weft_stre
 static void transport_free(struct weft__transport *t, bool abrupt)
 {
     weft__factory_unref(t->s.shared);
-    while (t->s.in != NULL) {
-        struct weft__rbuf *rb = t->s.in;
-        t->s.in = rb->next;
-        weft__rbuf_release(t->s.loop, rb);
-    }
+    while (t->s.in != NULL)
+        weft__rbuf_release(t->s.loop, weft__rbuf_pop(&t->s.in));
     if (t->s.secured)
         weft__transport_secure_free(t, abrupt);
     weft__stream_fini(&t->s, abrupt);
@@ -317,10 +314,7 @@ static void read_more(struct weft__transport *t)
         if (t->s.secured && t->s.more && !t->s.away) {
             weft__transport_secure_step(t);
         } else if (t->s.in != NULL && !t->s.secured) {
-            struct weft__rbuf *rb = t->s.in;
-            t->s.in = rb->next;
-            rb->next = NULL;
-            weft__transport_data(t, rb);
+            weft__transport_data(t, weft__rbuf_pop(&t->s.in));
         } else if (t->s.ended != 0) {
             receive_ended(t, t->s.ended);
         } else if (t->s.busy) {

@@ -194,6 +194,7 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     }
     weft__in_release(s);
     t->s = *lower;
+    WEFT__ASSERT(t->s.in == NULL || t->s.in->next == NULL); /* now it is a list */
     weft__out_move(&t->s);
     t->s.feed = NULL;
     t->s.proto = t;
@@ -305,8 +306,7 @@ static int take_held(struct weft_stream *s, struct weft__rbuf *held)
         held = s->in;
     }
     while (held != NULL) {
-        struct weft__rbuf *rb = held;
-        held = rb->next;
+        struct weft__rbuf *rb = weft__rbuf_pop(&held);
         memcpy(all->data + all->len, rb->data + rb->used, rb->len - rb->used);
         all->len += rb->len - rb->used;
         weft__rbuf_release(s->loop, rb);

@@ -193,8 +193,6 @@ void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f)
     t->s.end = f->end;
     t->s.shut = f->shut;
     t->s.first_byte = f->first_byte;
-    if (t->s.in != NULL)
-        t->s.in->next = NULL;
     weft__free(t->s.label);
     t->s.label = f->label;
     f->label = NULL;

@@ -275,8 +275,7 @@ static int put_aside(struct weft__transport *t, size_t need)
         rb->used += (uint32_t)n;
         if (rb->used < rb->len)
             break;
-        t->s.in = rb->next;
-        weft__rbuf_release(t->s.loop, rb);
+        weft__rbuf_release(t->s.loop, weft__rbuf_pop(&t->s.in));
     }
     return 0;
 }

@@ -113,8 +113,7 @@ static void consume_held(struct weft_stream *lower, size_t n)
     rb->used += (uint32_t)n;
     if (rb->used < rb->len)
         return;
-    lower->in = rb->next;
-    weft__rbuf_release(lower->loop, rb);
+    weft__rbuf_release(lower->loop, weft__rbuf_pop(&lower->in));
 }
 
 static int bio_read(BIO *bio, char *buf, size_t cap, size_t *got)
