@@ -418,6 +418,34 @@ static int a_task_hands_its_stream_to_a_protocol(void *arg)
     return 0;
 }
 
+/* A stream whose end the task has seen already: the protocol is told, behind what was left. */
+static int an_end_that_was_seen_is_told_again(void *arg)
+{
+    (void)arg;
+    for (size_t left = 0; left <= 5; left += 5) {
+        struct seen seen = {.n = 0};
+        struct weft_factory f = {.protocol = &watch, .arg = &seen};
+        struct weft_group *g = kit_group();
+        struct weft_stream *a = NULL, *b = NULL;
+        const void *ahead;
+        char back[5];
+        CHECK_EQ(weft_socketpair(&a, &b), 0);
+        CHECK_EQ(weft_write(a, "hello", left, WEFT_NEVER), 0);
+        CHECK_EQ(weft_shutdown(a, weft_after_s(20)), 0);
+        CHECK_EQ(weft_peek_min(b, &ahead, 10, weft_after_s(20)), left > 0 ? WEFT_EEOF : 0);
+        CHECK_EQ(weft_protocol_attach(g, &b, &f), 0);
+        wait_lost(&seen);
+        CHECK(strcmp(seen.order, left > 0 ? "mdel" : "mel") == 0);
+        CHECK_EQ(seen.bytes, left);
+        CHECK_EQ(seen.error, 0);
+        CHECK_EQ(weft_read_full(a, back, left, weft_after_s(20)), 0);
+        CHECK_EQ(weft_read(a, back, 1, weft_after_s(20)), 0);
+        CHECK_EQ(weft_close(&a, WEFT_NEVER), 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+    }
+    return 0;
+}
+
 static int upper_task(struct weft_stream *s, void *arg)
 {
     char c;
@@ -472,6 +500,7 @@ static const struct kit_case cases[] = {
     IN_TASK(half_close_brings_everything_back),
     IN_TASK(a_producer_fills_as_it_drains),
     IN_TASK(a_task_hands_its_stream_to_a_protocol),
+    IN_TASK(an_end_that_was_seen_is_told_again),
     IN_TASK(a_protocol_hands_its_stream_to_a_task),
 };
 KIT_MAIN(cases)

@@ -46,6 +46,36 @@ static int a_task_hands_its_stream_to_a_protocol(void *arg)
     return 0;
 }
 
+/* What was read ahead, and the good-bye behind it, came to the task in one piece. */
+static int an_end_that_was_seen_is_told_again(void *arg)
+{
+    struct weft_tls *server = tls_kit_server("server"), *client = tls_kit_client();
+    (void)arg;
+    for (size_t left = 0; left <= 5; left += 5) {
+        struct meeting m = meet(client, server, "server.test");
+        struct seen seen = {0};
+        struct weft_factory f = {.protocol = &watch, .arg = &seen};
+        struct weft_group *g = kit_group();
+        const void *ahead;
+        char back[5];
+        CHECK_EQ(weft_write(m.client.s, "hello", left, WEFT_NEVER), 0);
+        CHECK_EQ(weft_shutdown(m.client.s, weft_after_s(60)), 0);
+        CHECK_EQ(weft_peek(m.server.s, &ahead, weft_after_s(60)), left);
+        CHECK_EQ(weft_protocol_attach(g, &m.server.s, &f), 0);
+        wait_lost(&seen);
+        CHECK(strcmp(seen.order, left > 0 ? "mdel" : "mel") == 0);
+        CHECK_EQ(seen.bytes, left);
+        CHECK_EQ(seen.error, 0);
+        CHECK_EQ(weft_read_full(m.client.s, back, left, weft_after_s(60)), 0);
+        CHECK_EQ(weft_read(m.client.s, back, 1, weft_after_s(60)), 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+        part(&m);
+    }
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
 /* A stream that has ended already, and ones that cannot be handed over. */
 static int what_cannot_be_handed_over(void *arg)
 {
@@ -382,6 +412,7 @@ static int receivers(void *arg)
 
 static const struct kit_case cases[] = {
     IN_TASK(a_task_hands_its_stream_to_a_protocol),
+    IN_TASK(an_end_that_was_seen_is_told_again),
     IN_TASK(what_cannot_be_handed_over),
     IN_TASK(a_protocol_hands_its_stream_to_a_task),
     IN_TASK(at_once),

@@ -80,8 +80,9 @@ WEFT_API void weft_transport_resume_producer(struct weft_stream *t);
 
 /*
  * Hands a stream that a task owns to a protocol of the group: made, then data for what was read
- * ahead. The stream belongs to the protocol from then on (*s is NULL). Returns 0 or a negative
- * code, with the stream still the caller's; -EBUSY when someone reads or writes it.
+ * ahead, then eof if the task has seen the peer's end already. The stream belongs to the protocol
+ * from then on (*s is NULL). Returns 0 or a negative code, with the stream still the caller's;
+ * -EBUSY when someone reads or writes it.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_attach(struct weft_group *g, struct weft_stream **s,
                                                   const struct weft_factory *f);

@@ -204,6 +204,10 @@ int weft__transport_attach(struct weft__transport **ret, struct weft_stream **sp
     t->s.reason = 0;
     t->s.starting = true;
     t->s.counters = NULL; /* the server's, which may end before it */
+    if (t->s.end) {       /* the task has seen it; eof tells it again, behind what is left */
+        t->s.end = false;
+        t->s.ended = 1;
+    }
     if (s != lower)
         weft__transport_adopt(t, s);
     if (lower->feed != NULL)

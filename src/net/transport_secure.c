@@ -189,8 +189,6 @@ void weft__transport_adopt(struct weft__transport *t, struct weft_stream *f)
 {
     t->extra->filter = f;
     t->s.secured = t->s.more = true;
-    t->s.ended = t->s.end ? 1 : 0;
-    t->s.end = f->end;
     t->s.shut = f->shut;
     t->s.first_byte = f->first_byte;
     weft__free(t->s.label);
