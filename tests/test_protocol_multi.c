@@ -132,6 +132,7 @@ static int a_flood_that_is_paused_comes_whole(void *arg)
 
 /* What came to the connection while it changed hands: the task gets all of it, and how it ended. */
 static struct weft_group *detach_group;
+static size_t heir_from; /* what others have read before it */
 static ssize_t heir_got;
 static int heir_error;
 
@@ -143,7 +144,7 @@ static int heir(struct weft_stream *s, void *arg)
     heir_got = 0;
     while ((n = weft_read(s, buf, sizeof buf, weft_after_s(20))) > 0) {
         for (ssize_t i = 0; i < n; i++)
-            CHECK_EQ(buf[i], flood_at((size_t)(1 + heir_got + i)));
+            CHECK_EQ(buf[i], flood_at(heir_from + (size_t)(heir_got + i)));
         heir_got += n;
     }
     heir_error = (int)n;
@@ -153,6 +154,7 @@ static int heir(struct weft_stream *s, void *arg)
 static int detach_at_first(struct weft_stream *t, const void *data, size_t len, void *conn)
 {
     (void)data, (void)conn;
+    heir_from = 1;
     return weft_protocol_detach(detach_group, t, len - 1, heir, NULL);
 }
 
@@ -208,6 +210,89 @@ static int a_task_gets_what_came_while_it_took_over(void *arg)
     return 0;
 }
 
+/* Detached when the queue has drained, reading being paused till then: what had come is there. */
+static int fill_up(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    static const uint8_t much[2000000];
+    (void)data, (void)conn;
+    heir_from = len;
+    return weft_transport_write(t, much, sizeof much);
+}
+
+static void detach_when_drained(struct weft_stream *t, void *conn)
+{
+    (void)conn;
+    CHECK_EQ(weft_protocol_detach(detach_group, t, 0, heir, NULL), 0);
+}
+
+static int what_came_while_writing_was_paused_goes_along(void *arg)
+{
+    static const struct weft_protocol p = {.data = fill_up, .resumed = detach_when_drained};
+    static uint8_t out[70000], in[2000000];
+    char at[WEFT_ENDPOINT_MAX];
+    struct weft_factory f = {.protocol = &p, .write_mark = 1000, .write_max = sizeof in};
+    struct weft_group *g = kit_group();
+    struct weft_server_options o = {.model = WEFT_PROTOCOLS};
+    struct weft_stream *c = NULL;
+    (void)arg;
+    detach_group = kit_group();
+    (void)snprintf(at, sizeof at, "unix:@weft-test-drained-%d", (int)getpid());
+    CHECK_EQ(weft_serve_protocol(g, at, &o, &f), 0);
+    CHECK_EQ(weft_dial(&c, at, NULL, weft_after_s(20)), 0);
+    for (size_t i = 0; i < sizeof out; i++)
+        out[i] = flood_at(i);
+    CHECK_EQ(weft_write(c, out, sizeof out, weft_after_s(20)), 0);
+    kit_settle(); /* the server has filled the socket by then, and has stopped to read */
+    CHECK_EQ(weft_read_full(c, in, sizeof in, weft_after_s(20)), 0);
+    CHECK_EQ(weft_close(&c, weft_after_s(20)), 0);
+    CHECK_EQ(weft_group_wait(detach_group, weft_after_s(20)), 0);
+    CHECK_EQ(heir_from + (size_t)heir_got, sizeof out);
+    CHECK_EQ(heir_error, 0);
+    CHECK_EQ(weft_group_close(&detach_group), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
+/* Attached with bytes read ahead, and detached before any of them was delivered. */
+static int detach_when_made(struct weft_stream *t, void *arg)
+{
+    (void)arg;
+    CHECK_EQ(weft_protocol_detach(detach_group, t, 1, heir, NULL), -EINVAL); /* of no piece */
+    return weft_protocol_detach(detach_group, t, 0, heir, NULL);
+}
+
+static int what_was_read_ahead_goes_along(void *arg)
+{
+    static const struct weft_protocol p = {.made = detach_when_made, .data = fill_up};
+    struct weft_factory f = {.protocol = &p};
+    (void)arg;
+    for (int ended = 0; ended < 2; ended++) { /* before it was attached, or later */
+        struct weft_stream *a = NULL, *b = NULL;
+        const void *ahead;
+        uint8_t out[100];
+        for (size_t i = 0; i < sizeof out; i++)
+            out[i] = flood_at(i);
+        detach_group = kit_group();
+        heir_from = 0;
+        CHECK_EQ(weft_socketpair(&a, &b), 0);
+        CHECK_EQ(weft_write(a, out, sizeof out, weft_after_s(20)), 0);
+        CHECK_EQ(weft_flush(a, weft_after_s(20)), 0);
+        CHECK_EQ(weft_peek(b, &ahead, weft_after_s(20)), sizeof out);
+        if (ended) {
+            CHECK_EQ(weft_close(&a, weft_after_s(20)), 0);
+            CHECK_EQ(weft_peek_min(b, &ahead, 1000, weft_after_s(20)), WEFT_EEOF);
+        }
+        CHECK_EQ(weft_protocol_attach(detach_group, &b, &f), 0);
+        kit_settle();
+        CHECK_EQ(weft_close(&a, weft_after_s(20)), 0);
+        CHECK_EQ(weft_group_wait(detach_group, weft_after_s(20)), 0);
+        CHECK_EQ(heir_got, sizeof out);
+        CHECK_EQ(heir_error, 0);
+        CHECK_EQ(weft_group_close(&detach_group), 0);
+    }
+    return 0;
+}
+
 /* To a task and back again, with bytes that nobody has used yet: each connection gets its own. */
 static int echo_back(struct weft_stream *t, const void *data, size_t len, void *conn)
 {
@@ -257,6 +342,8 @@ static int what_nobody_used_stays_with_its_connection(void *arg)
 static const struct kit_case cases[] = {
     IN_TASK(a_flood_that_is_paused_comes_whole),
     IN_TASK(a_task_gets_what_came_while_it_took_over),
+    IN_TASK(what_came_while_writing_was_paused_goes_along),
+    IN_TASK(what_was_read_ahead_goes_along),
     IN_TASK(what_nobody_used_stays_with_its_connection),
 };
 KIT_MAIN(cases)

@@ -90,9 +90,10 @@ WEFT_API WEFT_MUST_CHECK int weft_protocol_attach(struct weft_group *g, struct w
 /*
  * In a callback: takes the connection out of callback mode (no more callbacks, not even lost) and
  * hands the stream to a new task of group g, which runs handler(stream, arg) and closes it. Bytes
- * of the current `data` call that were not used (the last `unread`) are read first by the handler.
- * A client (weft_protocol_dial, weft_reconnector_open) whose connection is taken has done its work:
- * it leaves its group, with no error.
+ * of the current `data` call that were not used (the last `unread`) are read first by the handler,
+ * then what had come and was not delivered yet. A client (weft_protocol_dial,
+ * weft_reconnector_open) whose connection is taken has done its work: it leaves its group, with no
+ * error.
  */
 WEFT_API WEFT_MUST_CHECK int weft_protocol_detach(struct weft_group *g, struct weft_stream *t,
                                                   size_t unread,

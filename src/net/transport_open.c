@@ -376,7 +376,7 @@ static int detached_main(void *arg)
 
 int weft__transport_split(struct weft__transport *t, size_t unread, struct weft__split *ret)
 {
-    struct weft__rbuf *rb = t->s.in;
+    struct weft__rbuf *rb = t->s.delivering ? t->s.in : NULL;
     if (!t->s.inside || (t->s.busy && !t->s.delivering && !t->s.secured))
         return weft__fail(-EBUSY, "only the connection's own data, made or eof may detach it");
     if (t->s.closing || t->s.aborting || t->s.shutting || t->s.shaking ||
@@ -404,8 +404,8 @@ int weft__transport_split(struct weft__transport *t, size_t unread, struct weft_
         weft__free(s);
         return -ENOMEM;
     }
-    *ret = (struct weft__split){
-        .stream = top, .lower = s, .from = t->s.delivering || t->s.secured ? t : NULL};
+    bool more = t->s.delivering || t->s.secured || t->s.in != NULL || t->s.ended != 0;
+    *ret = (struct weft__split){.stream = top, .lower = s, .from = more ? t : NULL};
     return 0;
 }
 
