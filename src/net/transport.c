@@ -177,8 +177,7 @@ static void finish(struct weft__transport *t)
     struct weft__member m = t->member; /* the group is told last, when nothing is left */
     weft__list_remove(&t->member.link);
     bool gentle = t->extra != NULL && t->extra->gentle;
-    transport_free(t, error < 0 && error != -ECONNRESET && /* the peer's reset needs no answer */
-                          !gentle);
+    transport_free(t, error < 0 && !gentle);
     if (w != NULL) {
         weft__worker_ended(w, peer, error, timed_out, &address);
         weft__worker_resume(w);

@@ -168,12 +168,10 @@ WEFT__APART static void epilogue(struct weft__conn *c, bool begun, int err)
         timed_out = timed_out || c->stream->timed_out;
         if (err < 0 && s->options.failed != NULL)
             address = weft__stream_peer_or_none(c->stream);
-        /* The peer's reset needs no answer, and the alert of a handshake is not to be overtaken by
-         * one of ours. */
         if (err == REFUSED) {
             weft__stream_end(&c->stream, true);
             err = 0;
-        } else if (err == -ECONNRESET || (!begun && !timed_out)) {
+        } else if (!begun && !timed_out) { /* no reset overtakes the alert of a handshake */
             weft__out_last_try(c->stream);
             weft__stream_end(&c->stream, false);
         } else if (err < 0) {
