@@ -3,10 +3,13 @@
  */
 #include "sim_host_kit.h"
 
+#include "net/server.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -254,6 +257,66 @@ static int shared(void *arg)
     return 0;
 }
 
+/* --- A worker that is about to leave ---------------------------------------------------------- */
+
+/* On its loop: it stops with nothing to do; before it is gone, another worker hands it a
+ * connection. */
+struct leaver {
+    struct weft__remote remote;
+    struct weft__worker *w;
+    _Atomic bool stopped;
+};
+
+static void leaver_run(struct weft__remote *r)
+{
+    struct leaver *l = WEFT__CONTAINER_OF(r, struct leaver, remote);
+    weft__worker_drain(l->w, weft_after_s(60).ns);
+    l->stopped = true;
+    while (atomic_load(&l->w->live) == 0)
+        (void)sched_yield();
+}
+
+static int echo_data(struct weft_stream *t, const void *data, size_t len, void *conn)
+{
+    (void)conn;
+    return weft_transport_write(t, data, len);
+}
+
+static void ask(const char *endpoint, struct weft_stream **c)
+{
+    char back;
+    CHECK_EQ(weft_dial(c, endpoint, NULL, weft_after_s(20)), 0);
+    CHECK_EQ(weft_write(*c, "x", 1, weft_after_s(20)), 0);
+    CHECK_EQ(weft_read(*c, &back, 1, weft_after_s(20)), 1);
+}
+
+static int handed_to_a_leaver(void *arg)
+{
+    static const struct weft_protocol p = {.data = echo_data};
+    static const struct weft_factory f = {.protocol = &p};
+    struct weft_server_options o = {.model = WEFT_PROTOCOLS, .workers = 2};
+    struct weft_group *g = kit_group();
+    struct weft_server *s = NULL;
+    struct weft_stream *first = NULL, *second = NULL;
+    struct leaver l = {.remote.fn = leaver_run};
+    char name[64];
+    (void)arg;
+    (void)snprintf(name, sizeof name, "unix:@weft-leaver-%d", (int)getpid());
+    CHECK_EQ(weft_server_open(&s, g, name, &o, NULL, NULL, &f), 0);
+    ask(name, &first); /* the first worker's own */
+    CHECK_EQ(atomic_load(&s->workers[0].live), 1);
+    l.w = &s->workers[1];
+    weft__loop_remote(l.w->loop, &l.remote);
+    while (!l.stopped)
+        CHECK_EQ(weft_yield(), 0);
+    ask(name, &second);
+    CHECK_EQ(weft_close(&first, weft_after_s(20)), 0);
+    CHECK_EQ(weft_close(&second, weft_after_s(20)), 0);
+    CHECK_EQ(weft_server_drain(s, weft_after_s(60)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 /* --- In simulation: the end falls into a handshake ------------------------------------------- */
 
 static int server_main(void *arg)
@@ -300,8 +363,12 @@ static void within_a_handshake(const char *driver)
 
 int main(void)
 {
-    static const struct kit_case cases[] = {IN_TASK(tasks),   IN_TASK(workers),
-                                            IN_TASK(threads), IN_TASK(canceled),
-                                            IN_TASK(shared),  ON_THREAD(within_a_handshake)};
+    static const struct kit_case cases[] = {IN_TASK(tasks),
+                                            IN_TASK(workers),
+                                            IN_TASK(threads),
+                                            IN_TASK(canceled),
+                                            IN_TASK(shared),
+                                            IN_TASK(handed_to_a_leaver),
+                                            ON_THREAD(within_a_handshake)};
     return kit_main(cases, sizeof cases / sizeof cases[0]);
 }

@@ -24,7 +24,12 @@ static void leave(struct weft__run *r)
     struct weft__worker *w = WEFT__CONTAINER_OF(r, struct weft__worker, leaving);
     struct weft__member m = w->member;
     int error = w->error;
-    if (w->conns.live > 0 || !w->stopped) { /* something was handed over meanwhile */
+    pthread_mutex_lock(&w->server->lock);
+    bool busy = w->conns.live > 0 || !w->stopped || atomic_load(&w->live) > 0;
+    if (!busy)
+        w->running = false; /* from now on nothing is handed to it */
+    pthread_mutex_unlock(&w->server->lock);
+    if (busy) { /* something was handed over meanwhile, or is on its way */
         w->left = false;
         return;
     }
