@@ -36,7 +36,9 @@ static int conn_main(void *arg)
     return 0;
 }
 
-/* Takes fd in any case; the place too, when the connection was started. */
+#define REFUSED 1 /* by max_per_peer */
+
+/* Takes fd in any case; the place only when the connection was started (0). */
 static int start_connection(struct weft_server *s, int fd)
 {
     struct weft__worker *w = &s->workers[0];
@@ -44,7 +46,7 @@ static int start_connection(struct weft_server *s, int fd)
     if (!weft__server_admit(s, fd, &c.peer)) {
         weft__server_count_refused(s);
         weft__fd_close(NULL, fd, true);
-        return -EAGAIN;
+        return REFUSED;
     }
     weft__server_count_live(w);
     int err = weft__fd_stream_open(&c.stream, fd, s->family, s->options.write_buffer);
@@ -96,7 +98,7 @@ static int accept_main(void *arg)
         (void)back;
         if (err == -ECANCELED)
             return err;
-        if (err == -EAGAIN || weft__accept_passing(err))
+        if (err == REFUSED || weft__accept_passing(err))
             continue;
         /* Out of descriptors, threads or memory: what ends meanwhile brings some back. */
         atomic_fetch_add(&s->backoffs, 1);
@@ -114,11 +116,13 @@ static void take_rest(struct weft_server *s)
     int left = s->options.backlog;
     while (left-- > 0 && weft_channel_send_nowait(s->slots, &slot) == 0) {
         int fd = weft__call_accept_now(s->listen_fd);
-        if (fd < 0 || start_connection(s, fd) < 0) {
-            int back = weft_channel_recv_nowait(s->slots, &slot);
-            (void)back;
+        int err = fd < 0 ? fd : start_connection(s, fd);
+        if (err == 0)
+            continue;
+        int back = weft_channel_recv_nowait(s->slots, &slot);
+        (void)back;
+        if (err < 0)
             return;
-        }
     }
 }
 
