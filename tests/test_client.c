@@ -448,6 +448,29 @@ static int receivers_see_the_same_however_it_is_cut(void *arg)
     return 0;
 }
 
+static int fussy_record(struct weft_stream *t, const void *record, size_t len, void *conn)
+{
+    (void)t, (void)record, (void)len;
+    return *(int *)conn;
+}
+
+static int receivers_hand_on_what_record_returned(void *arg)
+{
+    const struct weft_framing f = {.kind = WEFT_FRAMING_LINE};
+    int results[] = {7, -7};
+    (void)arg;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t first = 0; first < 5; first++) { /* "word\n" whole, and in two pieces */
+            struct weft_receiver r;
+            weft_receiver_init(&r, &f, fussy_record);
+            CHECK_EQ(weft_receiver_feed(&r, NULL, "word\n", first, &results[k]), 0);
+            CHECK_EQ(weft_receiver_feed(&r, NULL, &"word\n"[first], 5 - first, &results[k]),
+                     results[k]);
+            weft_receiver_fini(&r);
+        }
+    return 0;
+}
+
 static int receivers_keep_to_their_maximum(void *arg)
 {
     struct weft_framing f = {.kind = WEFT_FRAMING_LINE, .max = 10};
@@ -477,6 +500,7 @@ static const struct kit_case cases[] = {
     IN_TASK(looping_calls),
     ON_THREAD(looping_calls_end_by_themselves),
     IN_TASK(receivers_see_the_same_however_it_is_cut),
+    IN_TASK(receivers_hand_on_what_record_returned),
     IN_TASK(receivers_keep_to_their_maximum),
 };
 KIT_MAIN(cases)

@@ -37,39 +37,39 @@ static int keep(struct weft_receiver *r, const void *data, size_t len)
     return 0;
 }
 
-/* Completes the record that is partly there. Returns how much of data it took. */
-static ssize_t complete(struct weft_receiver *r, struct weft_stream *t, const void *data,
-                        size_t len, void *conn)
+/* Completes the record that is partly there; *took: how much of data that used. */
+static int complete(struct weft_receiver *r, struct weft_stream *t, const void *data, size_t len,
+                    void *conn, size_t *took)
 {
     const void *record;
-    size_t record_len, took = 0;
-    for (;;) {
+    size_t record_len;
+    for (*took = 0;;) {
         size_t need = weft_framing_need(&r->framing, r->partial, r->partial_len);
         /* Without a known length, look at all that came, up to what a record can take. */
         size_t more = weft__max_size(need - weft__min_size(need, r->partial_len), 1);
         if (need == r->partial_len + 1)
             more = weft__max_size(more, weft_framing_room(&r->framing) - r->partial_len);
-        more = weft__min_size(more, len - took);
+        more = weft__min_size(more, len - *took);
         if (more == 0)
-            return (ssize_t)took;
+            return 0;
         size_t before = r->partial_len;
-        int err = keep(r, (const char *)data + took, more);
+        int err = keep(r, (const char *)data + *took, more);
         if (err < 0)
             return err;
-        took += more;
+        *took += more;
         ssize_t n = weft_framing_decode(&r->framing, r->partial, r->partial_len, &r->scanned,
                                         &record, &record_len);
         if (n < 0)
-            return n;
+            return (int)n;
         if (n > 0) {
-            took -= r->partial_len - (size_t)n; /* bytes behind the record were only looked at */
+            *took -= r->partial_len - (size_t)n; /* bytes behind the record were only looked at */
             WEFT__ASSERT((size_t)n > before);
             void *mine = r->partial;
             r->partial = NULL; /* record may feed, fini or free the receiver's owner */
             r->partial_len = r->partial_cap = r->scanned = 0;
             err = r->record(t, record, record_len, conn);
             weft__free(mine);
-            return err != 0 ? (err < 0 ? err : -ECANCELED) : (ssize_t)took;
+            return err;
         }
     }
 }
@@ -79,11 +79,12 @@ int weft_receiver_feed(struct weft_receiver *r, struct weft_stream *t, const voi
 {
     const char *at = data;
     if (r->partial_len > 0) {
-        ssize_t n = complete(r, t, at, len, conn);
-        if (n < 0)
-            return (int)n;
-        at += n;
-        len -= (size_t)n;
+        size_t took;
+        int err = complete(r, t, at, len, conn, &took);
+        if (err != 0)
+            return err;
+        at += took;
+        len -= took;
     }
     while (len > 0) {
         const void *record;
