@@ -39,10 +39,11 @@ struct weft_server_options {
     int backlog;         /* 0: 4,096 */
     int64_t first_byte_ms; /* a connection that sends nothing so long is aborted; 0: never */
     int64_t idle_ms;       /* no byte in or out so long: aborted; 0: never */
-    int64_t write_ms;      /* a blocked write makes no progress so long: aborted; 0: 60,000 */
-    int64_t drain_ms;      /* on a cancel of the group connections may go on so long before they are
-                              cancelled, too; 0: at once. weft_server_drain has its own deadline */
-    size_t write_buffer;   /* a connection's bound for joined writes; 0: 64 KiB */
+    int64_t write_ms;    /* a write, or the next 256 KiB of a long one, is blocked so long: aborted;
+                            0: 60,000 */
+    int64_t drain_ms;    /* on a cancel of the group connections may go on so long before they are
+                            cancelled, too; 0: at once. weft_server_drain has its own deadline */
+    size_t write_buffer; /* a connection's bound for joined writes; 0: 64 KiB */
     bool v6_only;
     bool reuse_port; /* other servers, also of other processes, may listen at the same TCP port:
                         a successor begins before this one ends */

@@ -132,17 +132,41 @@ static ssize_t fd_fill(struct weft_stream *s, weft_deadline d)
     return fed != -EAGAIN ? fed : fill(s, d);
 }
 
+/*
+ * What one operation writes at most. A driver tells of a write when all of it has gone, so this is
+ * what a peer has to take within a server's time limit, be it ever so slow.
+ */
+#define PIECE ((size_t)256 * 1024)
+
+/* How many of the n are in the next operation; *cut: what is left of the last of them. */
+static int next_piece(struct iovec *iov, int n, size_t *cut)
+{
+    size_t room = PIECE;
+    *cut = 0;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > room) {
+            *cut = iov[i].iov_len - room;
+            return i + 1;
+        }
+        room -= iov[i].iov_len;
+    }
+    return n;
+}
+
 /* One operation's worth. */
 static ssize_t write_some(struct weft_stream *s, struct iovec *iov, int n, size_t *moved,
                           weft_deadline d)
 {
     struct weft__io io;
     struct msghdr msg;
+    size_t cut;
+    n = next_piece(iov, n, &cut);
+    iov[n - 1].iov_len -= cut;
     io.op = (struct weft__op){.fd = s->fd};
     if (n == 1 || !s->socket) {
         io.op.kind = s->socket ? WEFT__OP_SEND : WEFT__OP_WRITE;
         io.op.u.io.buf = iov->iov_base;
-        io.op.u.io.len = (uint32_t)weft__min_size(iov->iov_len, INT32_MAX);
+        io.op.u.io.len = (uint32_t)iov->iov_len;
     } else {
         memset(&msg, 0, sizeof msg);
         msg.msg_iov = iov;
@@ -151,12 +175,14 @@ static ssize_t write_some(struct weft_stream *s, struct iovec *iov, int n, size_
         io.op.u.msg.msg = &msg;
     }
     int res = weft__fd_await(s, &io, true, d);
+    iov[n - 1].iov_len += cut;
     *moved += res > 0 ? (size_t)res : io.op.moved;
     return res;
 }
 
 static int fd_write(struct weft_stream *s, struct iovec *iov, int n, size_t *moved, weft_deadline d)
 {
+    weft__stream_begins(s);
     while (n > 0) {
         if (iov->iov_len == 0) {
             iov++;
@@ -175,6 +201,7 @@ static int fd_write(struct weft_stream *s, struct iovec *iov, int n, size_t *mov
         if (n > 0) {
             iov->iov_base = (uint8_t *)iov->iov_base + went;
             iov->iov_len -= went;
+            weft__stream_moves(s);
         }
     }
     return 0;

@@ -104,6 +104,7 @@ static int send_file(struct weft_stream *s, int fd, off_t *offset, size_t len, w
         err = weft__out_wait(s, 0, d);
     if (err < 0)
         return err;
+    weft__stream_begins(s);
     err = send_all(s, fd, offset, len, &moved, d);
     if ((err == -ETIMEDOUT || err == -ECANCELED) && moved > 0)
         s->error = WEFT_EPOISONED;

@@ -118,7 +118,7 @@ struct weft_stream {
     };
     uint32_t record_len; /* of the record that the reader looks at, with its frame */
     uint32_t active_ms;  /* of the loop's clock (weft__loop_ms): last byte in or out */
-    uint32_t sent_ms;    /* last byte out, or the first one queued */
+    uint32_t sent_ms;    /* last byte out, or since when more would go if it could */
     bool drained : 1;    /* the last read was short: nothing more is there yet */
     bool end : 1;        /* the peer has ended its side */
     bool shut : 1;       /* we have ended ours */
@@ -208,6 +208,20 @@ static inline void weft__stream_got(struct weft_stream *s, size_t n)
         weft__count(&s->counters->bytes_in, n);
         weft__count(&s->counters->reads, 1);
     }
+}
+
+/* A write begins that may wait for the peer: what its time limit counts from. */
+static inline void weft__stream_begins(struct weft_stream *s)
+{
+    if (s->loop != NULL)
+        s->sent_ms = weft__loop_ms(s->loop);
+}
+
+/* A write that goes on has moved bytes, which are counted at its end. */
+static inline void weft__stream_moves(struct weft_stream *s)
+{
+    if (s->loop != NULL)
+        s->active_ms = s->sent_ms = weft__loop_ms(s->loop);
 }
 
 static inline void weft__stream_sent(struct weft_stream *s, size_t n)
