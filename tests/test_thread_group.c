@@ -333,6 +333,70 @@ static void the_woken_know_why(const char *driver)
     CHECK_EQ(close(fds[1]), 0);
 }
 
+struct alone {
+    int fd; /* never readable */
+    _Atomic int started;
+    _Atomic bool over; /* the rest may be cancelled */
+};
+
+static int is_canceled_alone(void *arg)
+{
+    struct alone *a = arg;
+    struct weft__io io = {.op = {.kind = WEFT__OP_POLL, .fd = a->fd, .u.poll.events = POLLIN}};
+    a->started++;
+    CHECK_EQ(weft__await(&io, "poll", WEFT_NEVER), -ECANCELED);
+    CHECK_EQ(weft_canceled(), -ECANCELED);
+    CHECK_EQ(weft__await(&io, "poll", WEFT_NEVER), -ECANCELED);
+    weft_shield(2); /* in which the same descriptor is not looked at */
+    int64_t start = weft_now_ns();
+    CHECK_EQ(weft__await(&io, "poll", weft_after_s(1000)), -ECANCELED);
+    CHECK(weft_now_ns() >= start + 1000000);
+    weft_unshield();
+    return 0;
+}
+
+static int stays(void *arg)
+{
+    struct alone *a = arg;
+    struct weft__io io = {.op = {.kind = WEFT__OP_POLL, .fd = a->fd, .u.poll.events = POLLIN}};
+    a->started++;
+    CHECK_EQ(weft__await(&io, "poll", WEFT_NEVER), -ECANCELED);
+    CHECK(a->over);
+    return 0;
+}
+
+static void a_thread_is_canceled_alone(const char *driver)
+{
+    struct alone a = {.fd = -1};
+    struct weft_task *t[5], *other;
+    int fds[2];
+    (void)driver;
+    CHECK_EQ(pipe(fds), 0);
+    a.fd = fds[0];
+    for (int wait_ms = 0; wait_ms < 4; wait_ms += 2) {
+        struct weft_group *g = kit_group();
+        a.started = 0;
+        a.over = false;
+        kit_go(g, "stays", stays, &a); /* without a handle, and with one */
+        other = kit_spawn(g, "stays", stays, &a);
+        for (int i = 0; i < 5; i++)
+            t[i] = kit_spawn(g, "alone", is_canceled_alone, &a);
+        while (a.started < 7)
+            CHECK_EQ(weft_yield(), 0);
+        CHECK_EQ(weft_sleep_ms(wait_ms), 0); /* 0: some are just about to wait */
+        for (int i = 0; i < 5; i++)
+            weft_task_cancel(t[i]);
+        for (int i = 0; i < 5; i++)
+            CHECK_EQ(weft_task_join(&t[i], NULL, weft_after_s(60)), 0);
+        CHECK_EQ(weft_group_count(g), 2);
+        a.over = true;
+        CHECK_EQ(weft_group_close(&g), 0); /* which reaches both */
+        weft_task_release(&other);
+    }
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
 /* --- Clean-up, orphans, shields ------------------------------------------------------------ */
 
 static void defer_sleeps(void *arg)
@@ -524,6 +588,7 @@ static const struct kit_case cases[] = {
     ON_THREAD(nobody_joins_itself),
     ON_THREAD(cancel_wakes_blocked_threads),
     ON_THREAD(the_woken_know_why),
+    ON_THREAD(a_thread_is_canceled_alone),
     ON_THREAD(clean_up),
     ON_THREAD(loops_are_canceled_with_their_group),
     ON_THREAD(a_loops_error_cancels_the_other_loops),

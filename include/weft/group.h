@@ -22,8 +22,9 @@ WEFT_API WEFT_MUST_CHECK int weft_group_open(struct weft_group **ret);
 /*
  * Starts fn(arg) as a member. The task begins to run when the caller next waits.
  * name: borrowed, must outlive the task (a literal does); arg: borrowed.
- * Returns 0, -ENOMEM, -EAGAIN (no thread to be had), WEFT_ELIMIT (max_tasks), -ECANCELED (the group
- * is cancelled), -EINVAL, WEFT_ETHREAD.
+ * Returns 0, -ENOMEM, -EAGAIN (no thread to be had), -EMFILE (nor a descriptor, of which a group of
+ * threads needs one), WEFT_ELIMIT (max_tasks), -ECANCELED (the group is cancelled), -EINVAL,
+ * WEFT_ETHREAD.
  */
 #define weft_group_go(g, name, fn, arg) weft_group_go_at((g), (name), (fn), (arg), WEFT_SITE)
 WEFT_API WEFT_MUST_CHECK int weft_group_go_at(struct weft_group *g, const char *name, weft_fn fn,
@@ -39,7 +40,8 @@ struct weft_task_options {
 
 /*
  * As weft_group_go, with options and a handle. *ret (may be NULL when no handle is wanted): owned
- * by the caller, to be given to weft_task_join or weft_task_release.
+ * by the caller, to be given to weft_task_join or weft_task_release. A thread with a handle needs a
+ * descriptor of its own, until it ends.
  */
 WEFT_API WEFT_MUST_CHECK int weft_group_spawn(struct weft_group *g,
                                               const struct weft_task_options *o, weft_fn fn,

@@ -317,7 +317,8 @@ struct weft__thread {
     struct weft__remote gone; /* posts its end to the group's loop */
     int result;
     pthread_t id;
-    int cancel_fd; /* of its group; -1 */
+    int cancel_fd;      /* of its group, or its own, which a handle needs; -1: none */
+    bool own_cancel_fd; /* then each cancel of it writes to it */
 };
 
 static inline struct weft__thread *weft__thread_of(struct weft__flow *f)

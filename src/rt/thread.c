@@ -3,9 +3,12 @@
  * Plain threads as flows: a group's threads, and threads that the program made itself.
  *
  * Floor 2. A thread waits for an operation in its block driver, which polls the descriptor together
- * with its group's cancel_fd; it waits for anything else on a condition variable. Its waits are
- * aborted by itself, when it finds that it was cancelled or that time is up, so that nobody touches
- * its stack.
+ * with a cancel_fd; it waits for anything else on a condition variable. Its waits are aborted by
+ * itself, when it finds that it was cancelled or that time is up, so that nobody touches its stack.
+ *
+ * The cancel_fd is the group's, one for all of its threads, which a cancel of the group makes
+ * readable. A thread with a handle can be cancelled alone, so it has one of its own instead, and
+ * every cancel that reaches it writes to that.
  *
  * Invariants: lock order is weft__tree_lock, then a thread's own lock. A group's thread touches its
  * group for the last time when it leaves it; each joins the one that ended before it, so at
@@ -49,6 +52,8 @@ static void thread_fini(struct weft__thread *t)
         t->block->driver->close(t->block);
     if (t->spare != NULL)
         t->spare_free(t->spare);
+    if (t->own_cancel_fd)
+        close(t->cancel_fd);
     pthread_cond_destroy(&t->wake);
     pthread_mutex_destroy(&t->lock);
 }
@@ -214,6 +219,13 @@ int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *
 
 /* --- A group's threads ------------------------------------------------------------------------ */
 
+/* Makes an eventfd readable, for good: nobody reads it. */
+static void set_event(int fd)
+{
+    ssize_t ignored = write(fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored; /* one that is full is readable, which is what matters */
+}
+
 void weft__flow_cancel_locked(struct weft__flow *f)
 {
     struct weft__thread *t = weft__thread_of(f);
@@ -222,6 +234,8 @@ void weft__flow_cancel_locked(struct weft__flow *f)
     pthread_mutex_lock(&t->lock);
     pthread_cond_signal(&t->wake);
     pthread_mutex_unlock(&t->lock);
+    if (t->own_cancel_fd)
+        set_event(t->cancel_fd);
     if (t->inner != NULL && !atomic_exchange(&t->inner->cancel_posted, true))
         weft__loop_remote(t->inner, &t->inner->cancel_root);
     weft__flow_push_groups(f, &more);
@@ -324,10 +338,8 @@ static int cancel_fd(struct weft_group *g)
     pthread_mutex_lock(&weft__tree_lock);
     if (g->cancel_fd < 0) {
         int fd = weft__call_eventfd();
-        if (fd >= 0 && g->canceled) { /* a cancel that came before it is to be seen */
-            ssize_t n = write(fd, &(uint64_t){1}, sizeof(uint64_t));
-            (void)n;
-        }
+        if (fd >= 0 && g->canceled)
+            set_event(fd); /* a cancel that came before it is to be seen */
         g->cancel_fd = fd >= 0 ? fd : -1;
         pthread_mutex_unlock(&weft__tree_lock);
         return fd;
@@ -346,11 +358,12 @@ int weft__thread_spawn(struct weft_group *g, const struct weft__spawn *s, struct
     int err = -ENOMEM;
     if (t == NULL || (ret != NULL && h == NULL))
         goto fail;
-    err = cancel_fd(g);
+    err = h != NULL ? weft__call_eventfd() : cancel_fd(g);
     if (err < 0)
         goto fail;
     thread_init(t);
     t->cancel_fd = err;
+    t->own_cancel_fd = h != NULL;
     t->gone.fn = thread_gone;
     t->flow.fn = s->fn;
     t->flow.arg = s->arg;
