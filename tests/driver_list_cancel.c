@@ -437,9 +437,15 @@ static void block_shielded(struct kit *k)
     for (int i = 0; i < 2; i++) {
         int64_t until = weft__clock_ns() + 2000000;
         t.op.flags = WEFT__OP_SHIELDED;
+        t.op.shield_ns = INT64_MAX;
         t.op.until_ns = until;
         assert_true(weft__sys_submit(own, &t.op));
         assert_int_equal(t.op.res, -ETIMEDOUT);
+        assert_true(weft__clock_ns() >= until);
+        t.op.shield_ns = until = weft__clock_ns() + 2000000; /* it ends first */
+        t.op.until_ns = i == 0 ? INT64_MAX : until + 60000000000;
+        assert_true(weft__sys_submit(own, &t.op));
+        assert_int_equal(t.op.res, -ECANCELED);
         assert_true(weft__clock_ns() >= until);
         t.op.flags = 0;
         assert_true(weft__sys_submit(own, &t.op));

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of shields: what a cancelled task or thread may still wait for, and for how long. */
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "rt_kit.h"
+#include "sys/call.h"
 
 /* --- Tasks --------------------------------------------------------------------------------- */
 
@@ -283,6 +288,178 @@ static void cancel_during_a_threads_shielded_wait(const char *driver)
     }
 }
 
+/* --- Operations of threads that outlive a shield ------------------------------------------- */
+
+#define PENDING_MAX 64
+
+/* Connections to a listener that takes none: the last one stays under way. */
+struct pending {
+    struct sockaddr_in to;
+    int listener, fds[PENDING_MAX], n;
+};
+
+static void pending_open(struct pending *p)
+{
+    socklen_t len = sizeof p->to;
+    *p = (struct pending){.to = {.sin_family = AF_INET}};
+    p->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(p->listener >= 0);
+    CHECK_EQ(bind(p->listener, (struct sockaddr *)&p->to, sizeof p->to), 0);
+    CHECK_EQ(getsockname(p->listener, (struct sockaddr *)&p->to, &len), 0);
+    CHECK_EQ(listen(p->listener, 0), 0);
+    for (int err = 0; err == 0;) {
+        CHECK(p->n < PENDING_MAX);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(fd >= 0);
+        p->fds[p->n++] = fd;
+        struct weft__io io = {.op = {.kind = WEFT__OP_CONNECT, .fd = fd}};
+        io.op.u.connect.addr = (struct sockaddr *)&p->to;
+        io.op.u.connect.addrlen = sizeof p->to;
+        err = weft__await(&io, "connect", weft_after_ms(60));
+        CHECK(err == 0 || err == -ETIMEDOUT);
+    }
+}
+
+static void pending_close(struct pending *p)
+{
+    for (int i = 0; i < p->n; i++)
+        CHECK_EQ(close(p->fds[i]), 0);
+    CHECK_EQ(close(p->listener), 0);
+}
+
+static int connects_beyond_its_shield(void *arg)
+{
+    struct pending *p = arg;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    struct weft__io io = {.op = {.kind = WEFT__OP_CONNECT, .fd = fd}};
+    io.op.u.connect.addr = (struct sockaddr *)&p->to;
+    io.op.u.connect.addrlen = sizeof p->to;
+    weft_deadline d = weft_after_ms(60);
+    weft_shield(20);
+    CHECK_EQ(weft__await(&io, "connect", d), -ETIMEDOUT);
+    CHECK(weft_now_ns() >= d.ns);
+    weft_unshield();
+    CHECK_EQ(close(fd), 0);
+    return 0;
+}
+
+static void a_connect_outlives_a_shield(const char *driver)
+{
+    struct weft_group *g = kit_group();
+    struct pending p;
+    (void)driver;
+    pending_open(&p);
+    CHECK_EQ(connects_beyond_its_shield(&p), 0);
+    kit_go(g, "connects", connects_beyond_its_shield, &p);
+    CHECK_EQ(weft_group_wait(g, WEFT_NEVER), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    pending_close(&p);
+}
+
+/* A time-out that the socket itself tells of is not a shield's end. */
+static int is_told_of_a_time_out(void *arg)
+{
+    int *fd = arg;
+    char byte;
+    for (int canceled = 0; canceled < 2; canceled++) {
+        struct weft__io io = {.op = {.kind = WEFT__OP_RECV, .fd = *fd}};
+        io.op.u.io.buf = &byte;
+        io.op.u.io.len = 1;
+        weft_shield(60000);
+        weft__fault_at(1, ETIMEDOUT);
+        int n = weft__await(&io, "read", WEFT_NEVER);
+        weft__fault_at(0, 0);
+        CHECK_EQ(n, -ETIMEDOUT);
+        weft_unshield();
+        if (canceled == 0)
+            CHECK_EQ(weft_sleep_until(WEFT_NEVER), -ECANCELED);
+    }
+    return 0;
+}
+
+static void a_sockets_time_out_is_told_in_a_shield(const char *driver)
+{
+    struct weft_group *g = kit_group();
+    int fds[2];
+    (void)driver;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0); /* a second attempt would find the end */
+    kit_go(g, "reads", is_told_of_a_time_out, &fds[0]);
+    CHECK_EQ(weft_group_wait(g, weft_after_ms(20)), -ETIMEDOUT);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
+/* What was sent within a shield is not sent again behind its end. */
+static int sends_beyond_its_shield(void *arg)
+{
+    int *fds = arg;
+    static char bytes[1 << 21];
+    struct weft__io io = {.op = {.kind = WEFT__OP_SEND, .fd = fds[0]}};
+    io.op.u.io.buf = bytes;
+    io.op.u.io.len = sizeof bytes;
+    weft_shield(10);
+    CHECK_EQ(weft__await(&io, "write", weft_after_ms(40)), -ETIMEDOUT);
+    weft_unshield();
+    size_t got = 0;
+    for (ssize_t n; (n = recv(fds[1], bytes, sizeof bytes, MSG_DONTWAIT)) > 0;)
+        got += (size_t)n;
+    CHECK_EQ(io.op.moved, got);
+    return 0;
+}
+
+static void a_send_outlives_a_shield(const char *driver)
+{
+    struct weft_group *g = kit_group();
+    int fds[2];
+    (void)driver;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    kit_go(g, "sends", sends_beyond_its_shield, fds);
+    CHECK_EQ(weft_group_wait(g, WEFT_NEVER), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
+static int polls_beyond_its_shield(void *arg)
+{
+    struct shielded_thread *s = arg;
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    struct weft__io io = {.op = {.kind = WEFT__OP_POLL, .fd = fds[0], .u.poll.events = POLLIN}};
+    int64_t start = weft_now_ns();
+    weft_shield(s->ms);
+    s->within = true;
+    s->result = weft__await(&io, "poll", s->d);
+    s->took = weft_now_ns() - start;
+    weft_unshield();
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+    return 0;
+}
+
+/* Cancelled within the shield, and behind its end. */
+static void a_canceled_operation_ends_with_its_shield(const char *driver)
+{
+    (void)driver;
+    for (int behind = 0; behind < 2; behind++) {
+        struct weft_group *g = kit_group();
+        struct shielded_thread s = {.ms = behind ? 1 : 40, .d = WEFT_NEVER};
+        kit_go(g, "shielded", polls_beyond_its_shield, &s);
+        while (!s.within)
+            CHECK_EQ(weft_yield(), 0);
+        CHECK_EQ(weft_sleep_ms(20 * behind), 0);
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(s.result, -ECANCELED);
+        CHECK(s.took >= 1000000 * (int64_t)s.ms);
+    }
+}
+
+/* --- Groups of threads --------------------------------------------------------------------- */
+
 struct sheltering {
     _Atomic bool within;
     int in_group;
@@ -358,6 +535,10 @@ static const struct kit_case cases[] = {
     IN_TASK(shield_shelters_groups),
     IN_TASK(shield_shelters_groups_opened_before_the_cancel),
     ON_THREAD(cancel_during_a_threads_shielded_wait),
+    ON_THREAD(a_connect_outlives_a_shield),
+    ON_THREAD(a_sockets_time_out_is_told_in_a_shield),
+    ON_THREAD(a_send_outlives_a_shield),
+    ON_THREAD(a_canceled_operation_ends_with_its_shield),
     ON_THREAD(shields_shelter_groups_of_threads),
 };
 

@@ -161,28 +161,6 @@ struct weft__sys *weft__thread_sys(struct weft__thread *t, int *err)
     return t->block;
 }
 
-/*
- * Under a shield the operation does not look at the group's cancel, but is bounded by the shield's
- * end. When that comes first, and the thread is not cancelled, it goes on without the shield.
- * Returns true for that; SEND goes on behind what it has sent.
- */
-static bool outlives_shield(const struct weft__thread *t, struct weft__op *op, weft_deadline d)
-{
-    if (op->res != -ETIMEDOUT || op->until_ns >= d.ns)
-        return false;
-    if (atomic_load_explicit(&t->flow.canceled, memory_order_relaxed)) {
-        op->res = -ECANCELED;
-        return false;
-    }
-    op->flags &= (uint8_t)~WEFT__OP_SHIELDED;
-    op->until_ns = d.ns;
-    if (op->kind == WEFT__OP_SEND) {
-        op->u.io.buf = (char *)op->u.io.buf + op->moved;
-        op->u.io.len -= op->moved;
-    }
-    return true;
-}
-
 int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *what,
                        weft_deadline d)
 {
@@ -192,25 +170,18 @@ int weft__thread_await(struct weft__thread *t, struct weft__io *io, const char *
     if (sys == NULL)
         return err;
     op->until_ns = d.ns;
+    op->flags &= (uint8_t)~WEFT__OP_SHIELDED;
     if (t->flow.shields > 0) {
         op->flags |= WEFT__OP_SHIELDED;
-        op->until_ns = weft__min_i64(d.ns, t->flow.shield_ns);
+        op->shield_ns = t->flow.shield_ns;
     }
     weft__wait_init(&io->wait, what, op->fd, NULL);
-    io->wait.until_ns = op->until_ns;
+    io->wait.until_ns = d.ns;
     pthread_mutex_lock(&t->lock);
     t->flow.wait = &io->wait; /* for the tree only */
     pthread_mutex_unlock(&t->lock);
-    uint32_t moved = 0;
     bool ended = weft__sys_submit(sys, op);
-    while (outlives_shield(t, op, d)) {
-        moved += op->kind == WEFT__OP_SEND ? op->moved : 0;
-        ended = weft__sys_submit(sys, op);
-    }
     WEFT__ASSERT(ended);
-    if (op->res > 0)
-        op->res += (int)moved;
-    op->moved += moved;
     pthread_mutex_lock(&t->lock);
     t->flow.wait = NULL;
     pthread_mutex_unlock(&t->lock);

@@ -10,6 +10,8 @@
  * - submit always returns true, so nothing is ever under way;
  * - an operation that can end at once does so, whatever its time and the cancel descriptor say; but
  *   a thread that never has to wait looks at the cancel descriptor now and then, too;
+ * - a shield's end is no end of an operation, which from then on looks at the cancel descriptor: so
+ *   it has nothing to do again, and what the socket itself says is told from it;
  * - the cancel descriptor is looked at, never read: it stays the owner's, and may be shared;
  * - wake never creates the eventfd that wait sleeps on, so that a signal handler may call it.
  */
@@ -34,7 +36,7 @@ struct block_sys {
     int cancel_fd;
     int listener; /* the last one that was given O_NONBLOCK; -1: none */
     int unwaited;
-    bool shielded;       /* the operation that runs does not look at cancel_fd */
+    int64_t shield_ns;   /* until then the operation that runs does not look at cancel_fd; 0 */
     _Atomic int wake_fd; /* -1 until the first wait that sleeps */
     _Atomic bool woken;
     struct weft__rpool pool;
@@ -43,6 +45,18 @@ struct block_sys {
 static inline struct block_sys *self(struct weft__sys *sys)
 {
     return (struct block_sys *)(void *)sys;
+}
+
+/* ppoll(2) until then; INT64_MAX: without end. The number that are ready, or -errno. */
+static int poll_until(struct pollfd *p, nfds_t n, int64_t until_ns)
+{
+    struct timespec ts = {0};
+    if (until_ns != INT64_MAX) {
+        int64_t left = until_ns <= 0 ? 0 : weft__max_i64(until_ns - weft__clock_ns(), 0);
+        ts = (struct timespec){.tv_sec = (time_t)(left / 1000000000), .tv_nsec = left % 1000000000};
+    }
+    int ready = ppoll(p, n, until_ns != INT64_MAX ? &ts : NULL, NULL);
+    return ready < 0 ? -errno : ready;
 }
 
 /*
@@ -54,23 +68,18 @@ static int wait_fd(struct block_sys *s, int fd, short events, int64_t until_ns, 
     int r = weft__fault();
     if (r < 0)
         return r;
-    struct pollfd p[2] = {{.fd = fd, .events = events},
-                          {.fd = s->shielded ? -1 : s->cancel_fd, .events = POLLIN}};
+    struct pollfd p[2] = {{.fd = fd, .events = events}, {.events = POLLIN}};
     s->unwaited = 0;
     for (;;) {
-        struct timespec ts, *timeout = NULL;
-        if (until_ns != INT64_MAX) {
-            int64_t left = until_ns <= 0 ? 0 : weft__max_i64(until_ns - weft__clock_ns(), 0);
-            ts = (struct timespec){.tv_sec = (time_t)(left / 1000000000),
-                                   .tv_nsec = left % 1000000000};
-            timeout = &ts;
-        }
-        int n = ppoll(p, 2, timeout, NULL);
-        if (n < 0 && errno != EINTR)
-            return -errno;
+        bool shielded = s->shield_ns > 0 && s->shield_ns > weft__clock_ns();
+        bool unshields = shielded && s->shield_ns < until_ns;
+        p[1].fd = shielded ? -1 : s->cancel_fd;
+        int n = poll_until(p, 2, unshields ? s->shield_ns : until_ns);
+        if (n < 0 && n != -EINTR)
+            return n;
         if (n > 0 && p[1].revents != 0)
             return -ECANCELED;
-        if (n >= 0) {
+        if (n > 0 || (n == 0 && !unshields)) {
             *late = n == 0;
             return 0;
         }
@@ -142,11 +151,11 @@ static bool submit(struct weft__sys *sys, struct weft__op *op)
 {
     struct block_sys *s = self(sys);
     weft__try_begin(op);
-    s->shielded = (op->flags & WEFT__OP_SHIELDED) != 0;
+    s->shield_ns = op->flags & WEFT__OP_SHIELDED ? op->shield_ns : 0;
     op->res = prepare(s, op);
     if (op->res == 0 && op->kind != WEFT__OP_NOP)
         execute(s, op);
-    s->shielded = false;
+    s->shield_ns = 0;
     weft__try_end(op);
     sys->completions++;
     return true;

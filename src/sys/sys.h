@@ -86,7 +86,7 @@ enum {
                            driver likes, RECV_POOL on a loop: any of its results may be the last */
     WEFT__OP_POLL_FIRST = 2, /* hint: nothing is there yet (the last read was short), so do not try
                                 first */
-    WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at */
+    WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at before shield_ns */
     WEFT__OP_SLOWLY = 8,     /* MULTI ACCEPT: one connection in a wait is enough; may be set and
                                 cleared by done */
 };
@@ -95,6 +95,7 @@ struct weft__op {
     union {
         struct weft__slink link; /* the driver's, while under way */
         struct weft__rbuf *rbuf; /* RECV_POOL's result when res > 0; the receiver's to give back */
+        int64_t shield_ns;       /* block driver, with SHIELDED; read by submit */
     };
     weft__op_done done;
     int fd;
