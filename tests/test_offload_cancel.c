@@ -202,6 +202,55 @@ static void test_cancelled_before(void **state)
     on_loops((struct weft_options){0}, cancelled_before);
 }
 
+static int returns_its_value(struct weft_job *j, void *arg)
+{
+    struct load *l = arg;
+    (void)j;
+    add_one(&l->gate->begun);
+    int result = l->value;
+    l->value = 1;
+    return result == -EIO ? result : weft__fail(result, "the job's own words");
+}
+
+static void clean_loudly(void *arg)
+{
+    clean(arg);
+    CHECK_EQ(weft__fail(-EIO, "other words"), -EIO);
+}
+
+/* The caller cannot tell a code of the job's own from one that says that the job was abandoned. */
+static int the_jobs_own_code(void *arg)
+{
+    struct gate gate;
+    (void)arg;
+    gate_init(&gate);
+    struct load l = {&gate, -ETIMEDOUT};
+    CHECK_EQ(weft_offload_copy(returns_its_value, &l, sizeof l, clean_loudly, WEFT_NEVER),
+             -ETIMEDOUT);
+    CHECK(strcmp(weft_error_detail(), "the job's own words") == 0);
+    CHECK_EQ(gate.cleaned, 1);
+    CHECK_EQ(l.value == 1, weft_loop_current() == NULL); /* on a plain thread there is no copy */
+    l.value = -ECANCELED;
+    CHECK_EQ(weft_offload_copy(returns_its_value, &l, sizeof l, clean_loudly, weft_after_s(60)),
+             -ECANCELED);
+    CHECK_EQ(gate.cleaned, 2);
+    l.value = -ECANCELED;
+    CHECK_EQ(weft_offload_copy(returns_its_value, &l, sizeof l, NULL, WEFT_NEVER), -ECANCELED);
+    l.value = -EIO;
+    CHECK_EQ(weft_offload_copy(returns_its_value, &l, sizeof l, clean, WEFT_NEVER), -EIO);
+    CHECK_EQ(l.value, 1);
+    CHECK_EQ(gate.begun, 4);
+    CHECK_EQ(gate.cleaned, 2);
+    return 0;
+}
+
+static void test_the_jobs_own_code(void **state)
+{
+    (void)state;
+    on_loops((struct weft_options){0}, the_jobs_own_code);
+    CHECK_EQ(the_jobs_own_code(NULL), 0);
+}
+
 static int shielded(void *arg)
 {
     struct gate *g = arg;
@@ -309,13 +358,10 @@ int main(void)
 {
     kit_open();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queued_is_dropped),
-        cmocka_unit_test(test_running_is_told),
-        cmocka_unit_test(test_running_is_abandoned),
-        cmocka_unit_test(test_queued_is_abandoned),
-        cmocka_unit_test(test_cancelled_before),
-        cmocka_unit_test(test_under_shield),
-        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_queued_is_dropped),    cmocka_unit_test(test_running_is_told),
+        cmocka_unit_test(test_running_is_abandoned), cmocka_unit_test(test_queued_is_abandoned),
+        cmocka_unit_test(test_cancelled_before),     cmocka_unit_test(test_the_jobs_own_code),
+        cmocka_unit_test(test_under_shield),         cmocka_unit_test(test_race),
         cmocka_unit_test(test_close_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

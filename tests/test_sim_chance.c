@@ -19,6 +19,8 @@ static int work(struct weft_job *j, void *arg)
     w->runs++;
     w->stopped += weft_job_canceled_mt(j);
     w->out = 2 * w->in;
+    if (w->in == 1000)
+        return -ETIMEDOUT;
     return w->in < 0 ? weft__fail(-EDOM, "below zero") : w->in;
 }
 
@@ -53,6 +55,11 @@ static int offloads_in_place(void *arg)
     CHECK(strcmp(weft_error_detail(), "below zero") == 0);
     CHECK_EQ(weft_offload_copy(work, &w, sizeof w, clean, WEFT_NEVER), -EDOM);
     CHECK(w.runs == 4 && cleaned == 0);
+    w = (struct job){.in = 1000};
+    CHECK_EQ(weft_offload_copy(work, &w, sizeof w, clean, WEFT_NEVER), -ETIMEDOUT);
+    CHECK(w.runs == 0 && cleaned == 1); /* the job's own code reads like one of the call */
+    cleaned = 0;
+    w.in = -1;
     for (int i = 0; i < 10 && !ran; i++)
         CHECK_EQ(weft_offload(work, &w, WEFT_NEVER), -EDOM); /* others have their turns */
     CHECK(ran);

@@ -35,10 +35,12 @@ WEFT_API WEFT_MUST_CHECK int weft_offload(weft_job_fn fn, void *arg, weft_deadli
 /*
  * The same with a copy of size bytes of *arg that belongs to the job: on a cancel or time-out the
  * caller goes on at once and the job is abandoned; when it ends, cleanup(arg copy) (may be NULL)
- * runs on the pool's thread. (After every -ETIMEDOUT or -ECANCELED cleanup runs exactly once: in
- * the caller, on *arg, when the task was cancelled before the job could be handed over.) Otherwise
- * the copy, with what fn wrote to it, is copied back to *arg before return (and cleanup does not
- * run). Returns as weft_offload; -EINVAL when size is 0 or over 64 KiB.
+ * runs on the pool's thread. After every -ETIMEDOUT or -ECANCELED cleanup runs exactly once, and
+ * nothing is copied back: also when it was fn that returned the code (on the pool's thread, before
+ * return), and when the task was cancelled before the job could be handed over (in the caller, on
+ * *arg). After every other result cleanup does not run, and the copy, with what fn wrote to it, was
+ * copied back to *arg. On a plain thread there is no copy: both work on *arg. Returns as
+ * weft_offload; -EINVAL when size is 0 or over 64 KiB.
  */
 WEFT_API WEFT_MUST_CHECK int weft_offload_copy(weft_job_fn fn, void *arg, size_t size,
                                                void (*cleanup)(void *arg), weft_deadline d);

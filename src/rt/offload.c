@@ -18,8 +18,9 @@
  * job. A queued job with nothing to clean up is freed at once. So after -ETIMEDOUT and -ECANCELED
  * of weft_offload_copy what the copy refers to belongs to cleanup, which is called exactly once,
  * and after every other result to the caller. That also holds where the cancel came before the call
- * (then cleanup is called in the calling task, on *arg itself, as there is no job), and on a plain
- * thread for a job that looked, saw that it is to stop, and returned one of the two codes.
+ * (then cleanup is called in the calling task, on *arg itself, as there is no job), and where the
+ * job itself returned one of the two codes, as the caller cannot tell that from being abandoned:
+ * then whoever ran the job cleans up before the caller hears of it, and nothing is copied back.
  *
  * In a simulation there is no pool, and the calling task runs the job itself; see run_in_host.
  *
@@ -130,15 +131,31 @@ static void job_free(struct weft_job *j)
     weft__free(WEFT__CONTAINER_OF(j, struct copied, job));
 }
 
-static void run(struct weft_job *j)
+static void keep_detail(struct weft_job *j)
 {
-    weft__error_detail_clear();
-    j->result = j->fn(j, j->arg);
     if (j->result >= 0 || weft_error_detail()[0] == '\0')
         return;
     j->detail = weft__alloc(sizeof *j->detail);
     if (j->detail != NULL)
         strcpy(j->detail->text, weft_error_detail()); /* same size, and terminated */
+}
+
+/* Of a job's own: it reads like a cancel or time-out of the call. */
+static bool says_stopped(int result)
+{
+    return result == -ECANCELED || result == -ETIMEDOUT;
+}
+
+/* The clean-up is done here, without the lock: nobody else looks at cleanup while the job runs. */
+static void run(struct weft_job *j)
+{
+    weft__error_detail_clear();
+    j->result = j->fn(j, j->arg);
+    keep_detail(j);
+    if (j->cleanup != NULL && says_stopped(j->result)) {
+        j->cleanup(j->arg);
+        j->cleanup = NULL;
+    }
 }
 
 /* Called with the lock, which is given back; j may be gone afterwards. */
@@ -397,11 +414,14 @@ static int run_here(weft_job_fn fn, void *arg, void (*cleanup)(void *arg), weft_
 {
     struct weft__flow *f = weft__flow_self();
     struct weft_job j = {.until_ns = d.ns, .here = f->shields == 0 ? f : NULL};
-    int result = fn(&j, arg);
-    bool stopped = result == -ECANCELED || result == -ETIMEDOUT;
-    if (stopped && cleanup != NULL && weft_job_canceled_mt(&j))
-        cleanup(arg);
-    return result;
+    j.result = fn(&j, arg);
+    if (cleanup == NULL || !says_stopped(j.result))
+        return j.result;
+    keep_detail(&j);
+    cleanup(arg);
+    (void)result_of(&j);
+    weft__free(j.detail);
+    return j.result;
 }
 
 /* --- In a simulation -------------------------------------------------------------------------- */
@@ -532,12 +552,12 @@ int weft_offload_copy(weft_job_fn fn, void *arg, size_t size, void (*cleanup)(vo
     memcpy(h->copy, arg, size);
     if (WEFT__UNLIKELY(weft__sim_proc != NULL)) {
         err = run_in_host(j, d);
-        if (err == 0) {
-            memcpy(arg, h->copy, size);
+        if (err == 0)
             err = j->result;
-        } else if (cleanup != NULL) {
+        if (!says_stopped(err))
+            memcpy(arg, h->copy, size);
+        else if (cleanup != NULL)
             cleanup(h->copy);
-        }
         job_free(j);
         return err;
     }
@@ -547,7 +567,8 @@ int weft_offload_copy(weft_job_fn fn, void *arg, size_t size, void (*cleanup)(vo
         err = await(&c, d);
         if (err < 0)
             return err; /* abandoned: j is not ours any more */
-        memcpy(arg, h->copy, size);
+        if (!says_stopped(j->result))
+            memcpy(arg, h->copy, size);
         err = result_of(j);
     }
     job_free(j);
