@@ -127,6 +127,32 @@ static void test_offload(void **state)
     assert_true(dropped > 0);
 }
 
+/* --- The end -----------------------------------------------------------------------------------
+ */
+
+static void opens_a_group(void *arg)
+{
+    struct weft_group *g = kit_group();
+    kit_go(g, "below", kit_sleep_long, NULL);
+    *(struct weft_group **)arg = g;
+}
+
+/* Main returns, and what a callback has started ends with it. */
+static int leaves_a_callbacks_group(void *arg)
+{
+    struct weft_group *g = NULL;
+    (void)arg;
+    kit_as_callback(opens_a_group, &g);
+    CHECK_EQ(weft_group_count(g), 1);
+    return weft_sleep_ms(1);
+}
+
+static void test_callbacks_groups(void **state)
+{
+    (void)state;
+    alone(leaves_a_callbacks_group);
+}
+
 /* --- Chance and clocks -------------------------------------------------------------------------
  */
 
@@ -256,9 +282,8 @@ static void test_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_offload),
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_offload), cmocka_unit_test(test_callbacks_groups),
+        cmocka_unit_test(test_random),  cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

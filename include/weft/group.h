@@ -6,7 +6,8 @@
  * be closed with live members; the first error cancels the rest and reaches the group's waiter.
  *
  * Opened in a task, a group holds tasks of the same loop. Opened on a plain thread, it holds
- * threads: weft_group_go then starts one thread a call, and all else reads the same.
+ * threads: weft_group_go then starts one thread a call, and all else reads the same. Opened in a
+ * callback, it holds tasks of the loop, whose end cancels it; a later callback or a task closes it.
  *
  * Thread rule: a group belongs to the flow (task or thread) that opened it.
  */

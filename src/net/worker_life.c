@@ -199,6 +199,7 @@ int weft__worker_start(struct weft__worker *w, struct weft_group *g)
     }
     weft__group_init(&w->conns, &l->callback, l);
     w->conns.by_hand = true;
+    w->conns.canceled = false; /* nor does one that came before it */
     w->conns.emptied = conns_emptied;
     pthread_mutex_lock(&s->lock);
     w->running = true;

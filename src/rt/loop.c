@@ -103,6 +103,17 @@ static void run_alarms(struct weft_loop *l)
     }
 }
 
+/* Whether anything lives in the root group, or in one that a callback has opened. */
+static bool alive(const struct weft_loop *l)
+{
+    if (WEFT__LIKELY(l->root.live > 0))
+        return true;
+    WEFT__LIST_EACH(&l->callback.groups, node)
+        if (WEFT__CONTAINER_OF(node, struct weft_group, link)->live > 0)
+            return true;
+    return false;
+}
+
 static void turn(struct weft_loop *l, int64_t until_ns)
 {
     l->turns++;
@@ -112,8 +123,7 @@ static void turn(struct weft_loop *l, int64_t until_ns)
         weft__loop_run_later(l);
         run_before_wait(l);
     }
-    if (weft__loop_has_more(l) || l->root.live == 0 ||
-        (l->main_task != NULL && l->main_task->flow == NULL))
+    if (weft__loop_has_more(l) || !alive(l) || (l->main_task != NULL && l->main_task->flow == NULL))
         until_ns = 0; /* more to do, or what the loop was run for has ended */
     else
         until_ns = weft__min_i64(until_ns, weft__max_i64(weft__wheel_next_ns(&l->wheel), 0));
@@ -134,19 +144,26 @@ bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
     l->in_turn = true;
     weft__loop_mark(l, WEFT__AT_WORK);
     weft__loop_enter(l);
-    turn(l, l->root.live > 0 ? until_ns : 0);
+    turn(l, alive(l) ? until_ns : 0);
     weft__loop_leave(l);
     weft__loop_mark(l, WEFT__NOT_RUN);
     l->in_turn = false;
-    return l->root.live > 0 || !weft__queue_empty(&l->ready);
+    return alive(l) || !weft__queue_empty(&l->ready);
 }
 
 /* --- Opening and closing ---------------------------------------------------------------------- */
 
-static void cancel_root(struct weft__remote *r)
+void weft__loop_cancel(struct weft_loop *l)
 {
-    struct weft_loop *l = WEFT__CONTAINER_OF(r, struct weft_loop, cancel_root);
-    weft_group_cancel(&l->root);
+    /* The flow of callbacks owns the root group, and what they open, now and later. */
+    weft__flow_cancel(&l->callback);
+    if (!l->in_turn)
+        weft__loop_arm_embedding(l);
+}
+
+static void cancel_by_thread(struct weft__remote *r)
+{
+    weft__loop_cancel(WEFT__CONTAINER_OF(r, struct weft_loop, cancel_all));
 }
 
 static void defaults(struct weft_loop *l, const struct weft_options *o)
@@ -160,6 +177,28 @@ static void defaults(struct weft_loop *l, const struct weft_options *o)
     l->log = (struct weft__log){l->options.log, l->options.log_arg};
     l->tasks_max = l->options.max_tasks > 0 ? l->options.max_tasks : TASKS_DEFAULT;
     l->posts_max = l->options.post_capacity > 0 ? l->options.post_capacity : POSTS_DEFAULT;
+}
+
+/* A group that a callback opened and nobody closed, or NULL. */
+static struct weft_group *left_open(struct weft_loop *l)
+{
+    WEFT__LIST_EACH(&l->callback.groups, node) {
+        struct weft_group *g = WEFT__CONTAINER_OF(node, struct weft_group, link);
+        if (g != &l->root && !g->by_hand)
+            return g;
+    }
+    return NULL;
+}
+
+/* The same is done for a task when it ends. Their members have ended. */
+static void close_orphans(struct weft_loop *l)
+{
+    struct weft_group *g;
+    while ((g = left_open(l)) != NULL) {
+        weft__log_printf(&l->log, WEFT_LOG_WARNING,
+                         "a callback opened a group that was open still when the loop ended");
+        (void)weft_group_close(&g);
+    }
 }
 
 static void loop_free(struct weft_loop *l)
@@ -204,7 +243,7 @@ int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
     l->embed_fd = -1;
     l->embed_timer = -1;
     l->thread = pthread_self();
-    l->cancel_root.fn = cancel_root;
+    l->cancel_all.fn = cancel_by_thread;
     weft__list_init(&l->later);
     weft__list_init(&l->later_pooled);
     l->works_max = SIZE_MAX;
@@ -246,12 +285,13 @@ void weft_loop_close(struct weft_loop **ret)
     struct weft_loop *l = *ret;
     if (l == NULL)
         return;
-    weft_group_cancel(&l->root);
+    weft__loop_cancel(l);
     while (weft__loop_turn(l, INT64_MAX)) {
     }
     /* Ends that members left for the next turn: closes of connections, last messages. */
     while (l->sys->in_flight > 0 || !weft__queue_empty(&l->ready))
         (void)weft__loop_turn(l, 0);
+    close_orphans(l);
     loop_free(l);
     *ret = NULL;
 }
@@ -269,7 +309,7 @@ static void link_to_thread(struct weft__flow *outer, struct weft_loop *l)
     bool canceled = weft__flow_canceled(outer);
     pthread_mutex_unlock(&weft__tree_lock);
     if (canceled)
-        weft_group_cancel(&l->root);
+        weft__loop_cancel(l);
 }
 
 static void unlink_from_thread(struct weft__flow *outer)

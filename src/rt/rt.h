@@ -382,7 +382,7 @@ struct weft_loop {
     struct weft__stack_pool *stacks;
     struct weft__task *dead; /* ended; its stack is given back from outside it */
     struct weft__mpsc remotes;
-    struct weft__remote cancel_root; /* posted by a cancel of the thread that runs the loop */
+    struct weft__remote cancel_all; /* posted by a cancel of the thread that runs the loop */
     _Atomic bool cancel_posted;
     _Atomic int remote_users; /* threads inside weft__loop_remote */
     pthread_t thread;
@@ -526,6 +526,8 @@ void weft__loop_shuffle(struct weft_loop *l);
 
 /* The loop's side of a turn: false when nothing is left alive. */
 bool weft__loop_turn(struct weft_loop *l, int64_t until_ns);
+/* Cancels all that lives on the loop. On its thread. */
+void weft__loop_cancel(struct weft_loop *l);
 /* Something became ready, or an alarm was set, outside the loop's turn: whoever is above it,
  * another event loop or a simulation, is to give it a turn in time. */
 void weft__loop_arm_embedding(struct weft_loop *l);

@@ -208,7 +208,7 @@ void weft__flow_cancel_locked(struct weft__flow *f)
     if (t->own_cancel_fd)
         set_event(t->cancel_fd);
     if (t->inner != NULL && !atomic_exchange(&t->inner->cancel_posted, true))
-        weft__loop_remote(t->inner, &t->inner->cancel_root);
+        weft__loop_remote(t->inner, &t->inner->cancel_all);
     weft__flow_push_groups(f, &more);
     weft__group_cancel_queue(&more);
 }

@@ -214,7 +214,7 @@ void weft__sim_cancel(struct weft__sim_host *h)
     if (h->state != WEFT__HOST_UP)
         return;
     weft__sim_proc = h->proc;
-    weft_group_cancel(&h->loop->root);
+    weft__loop_cancel(h->loop);
     weft__sim_proc = NULL;
     weft__proc_ready(h->proc);
 }
@@ -321,7 +321,7 @@ static bool run_out(struct weft__sim_host *h)
 {
     struct weft_loop *l = h->loop;
     int idle = 0;
-    weft_group_cancel(&l->root);
+    weft__loop_cancel(l);
     for (int turns = 0; turns < GHOST_TURNS_MAX && idle < GHOST_IDLE_MAX; turns++) {
         uint64_t ended = l->sys->completions;
         bool live = weft__loop_turn(l, INT64_MAX);

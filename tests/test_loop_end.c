@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of what a loop's end reaches: groups that callbacks have opened, like the root group, are
+ * cancelled and run to their end, and keep the loop alive until then.
+ */
+#include <poll.h>
+#include <unistd.h>
+
+#include <weft/offload.h>
+#include <weft/stream.h>
+
+#include "rt_kit.h"
+
+struct opened {
+    struct weft_group *group;
+    struct weft_loop *loop;
+    int fd; /* never readable */
+    int slept, polled, refused;
+    int done;
+    bool again;
+};
+
+static int sleeps(void *arg)
+{
+    struct opened *o = arg;
+    o->slept = weft_sleep_until(WEFT_NEVER);
+    return 0;
+}
+
+static int polls(void *arg)
+{
+    struct opened *o = arg;
+    o->polled = weft_poll(o->fd, POLLIN, WEFT_NEVER);
+    return 0;
+}
+
+/* In a group of its own, so that what a cancel walks down is there as well. */
+static int nests(void *arg)
+{
+    struct opened *o = arg;
+    struct weft_group *g = kit_group();
+    kit_go(g, "below", sleeps, o);
+    CHECK_EQ(weft_group_wait(g, WEFT_NEVER), -ECANCELED);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
+static void opens_a_group(void *arg)
+{
+    struct opened *o = arg;
+    o->group = kit_group();
+    kit_go(o->group, "nests", nests, o);
+    kit_go(o->group, "polls", polls, o);
+}
+
+/* A callback in the loop's last turns. */
+static void opens_another(void *arg)
+{
+    struct opened *o = arg;
+    struct weft_group *g = kit_group();
+    o->refused = weft_group_go(g, "x", kit_nothing, NULL);
+    o->again = true;
+}
+
+static int opens_another_at_its_end(void *arg)
+{
+    struct opened *o = arg;
+    int err = weft_sleep_until(WEFT_NEVER);
+    CHECK_EQ(weft_post_mt(weft_loop_current(), opens_another, o), 0);
+    return err;
+}
+
+static int leaves_groups(void *arg)
+{
+    struct opened *o = arg;
+    kit_as_callback(opens_a_group, o);
+    kit_go(o->group, "again", opens_another_at_its_end, o);
+    kit_settle();
+    CHECK_EQ(o->slept + o->polled, 0);
+    CHECK_EQ(weft_group_count(o->group), 3);
+    return 7;
+}
+
+static void warned(void *arg, enum weft_log_level level, const char *line)
+{
+    (void)level;
+    *(int *)arg += strstr(line, "group") != NULL;
+}
+
+static void the_end_reaches_callbacks_groups(const char *driver)
+{
+    struct opened o = {.fd = -1};
+    int fds[2], warnings = 0;
+    struct weft_options options = {.driver = driver, .log = warned, .log_arg = &warnings};
+    CHECK_EQ(pipe(fds), 0);
+    o.fd = fds[0];
+    CHECK_EQ(weft_run(&options, leaves_groups, &o), 7);
+    CHECK_EQ(o.slept, -ECANCELED);
+    CHECK_EQ(o.polled, -ECANCELED);
+    CHECK(o.again);
+    CHECK_EQ(o.refused, -ECANCELED); /* what is opened after the cancel is cancelled */
+    CHECK_EQ(warnings, 2);           /* nobody closed them */
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
+static void closes_its_group(void *arg)
+{
+    struct opened *o = arg;
+    CHECK_EQ(weft_group_close(&o->group), 0);
+}
+
+static int does_a_little(void *arg)
+{
+    struct opened *o = arg;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+    o->done++;
+    CHECK_EQ(weft_post_mt(o->loop, closes_its_group, o), 0);
+    return 0;
+}
+
+static void starts_a_little(void *arg)
+{
+    struct opened *o = arg;
+    o->group = kit_group();
+    kit_go(o->group, "a little", does_a_little, o);
+}
+
+static void steps_count_callbacks_groups(const char *driver)
+{
+    struct weft_loop *l = NULL;
+    struct weft_options options = {.driver = driver};
+    CHECK_EQ(weft_loop_open(&l, &options), 0);
+    struct opened o = {.loop = l};
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    CHECK_EQ(weft_loop_step(l, WEFT_NOW), 0);
+    CHECK_EQ(weft_post_mt(l, starts_a_little, &o), 0);
+    CHECK_EQ(weft_loop_step(l, WEFT_NOW), 1);
+    int steps = 0;
+    while (o.done == 0 && steps++ < 1000)
+        CHECK(weft_loop_step(l, weft_after_s(60)) >= 0); /* which waits, as the task does */
+    CHECK_EQ(o.done, 1);
+    CHECK(steps < 100);
+    CHECK_EQ(weft_loop_step(l, WEFT_NOW), 0);
+    CHECK(o.group == NULL);
+
+    /* And the close of a loop that is driven so. */
+    CHECK_EQ(weft_post_mt(l, opens_a_group, &o), 0);
+    o.fd = fds[0];
+    CHECK_EQ(weft_loop_step(l, WEFT_NOW), 1);
+    weft_loop_close(&l);
+    CHECK_EQ(o.slept, -ECANCELED);
+    CHECK_EQ(o.polled, -ECANCELED);
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
+/* --- A loop in a group's thread ------------------------------------------------------------- */
+
+struct threaded {
+    const char *driver;
+    struct opened opened;
+    _Atomic bool parked;
+    int waited;
+};
+
+static int waits_in_main(void *arg)
+{
+    struct threaded *t = arg;
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    t->opened.fd = fds[0];
+    kit_as_callback(opens_a_group, &t->opened);
+    kit_settle();
+    t->parked = true;
+    weft_shield(5000); /* main stays; the cancel reaches the callback's group all the same */
+    while (t->opened.slept == 0 || t->opened.polled == 0)
+        CHECK_EQ(weft_sleep_ms(1), 0);
+    weft_unshield();
+    t->waited = weft_sleep_until(WEFT_NEVER);
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+    return 0;
+}
+
+static int runs_a_loop(void *arg)
+{
+    struct threaded *t = arg;
+    struct weft_options options = {.driver = t->driver};
+    return weft_run(&options, waits_in_main, t);
+}
+
+static void a_threads_cancel_reaches_callbacks_groups(const char *driver)
+{
+    struct weft_group *g = kit_group();
+    struct threaded t = {.driver = driver};
+    kit_go(g, "loop", runs_a_loop, &t);
+    while (!t.parked)
+        CHECK_EQ(weft_yield(), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(t.opened.slept, -ECANCELED);
+    CHECK_EQ(t.opened.polled, -ECANCELED);
+    CHECK_EQ(t.waited, -ECANCELED);
+}
+
+static const struct kit_case cases[] = {
+    ON_THREAD(the_end_reaches_callbacks_groups),
+    ON_THREAD(steps_count_callbacks_groups),
+    ON_THREAD(a_threads_cancel_reaches_callbacks_groups),
+};
+
+KIT_MAIN(cases)
