@@ -491,6 +491,41 @@ static void send_pushed(struct kit *k)
     }
 }
 
+/* What has no time left is tried before it is cancelled, whoever carries it out. */
+static void files_at_once(struct kit *k)
+{
+    static char bytes[16384];
+    int p[2];
+    struct top t;
+    assert_int_equal(raw_pipe(p), 0);
+    for (int i = 0; i < 20; i++) {
+        top_write(&t, k, p[1], bytes, sizeof(bytes));
+        t.op.flags = WEFT__OP_AT_ONCE;
+        top_start(&t);
+        kit_turn(k);
+        top_cancel(&t);
+        assert_int_equal(top_finish(&t), sizeof(bytes));
+        top_read(&t, k, p[0], bytes, sizeof(bytes));
+        t.op.flags = WEFT__OP_AT_ONCE;
+        top_start(&t);
+        kit_turn(k);
+        top_cancel(&t);
+        assert_int_equal(top_finish(&t), sizeof(bytes));
+    }
+    top_read(&t, k, p[0], bytes, sizeof(bytes)); /* and where there is nothing, it goes on */
+    t.op.flags = WEFT__OP_AT_ONCE;
+    top_start(&t);
+    kit_turn(k);
+    assert_false(t.ended);
+    top_cancel(&t);
+    assert_int_equal(top_finish(&t), -ECANCELED);
+    kit_close_fd(k, p[0]);
+    top_write(&t, k, p[1], bytes, 1);
+    t.op.flags = WEFT__OP_AT_ONCE;
+    assert_int_equal(top_run(&t), -EPIPE);
+    kit_close_fd(k, p[1]);
+}
+
 const struct driver_test driver_tests_io[] = {
     {"recv what is there", recv_what_is_there, ON_ALL},
     {"recv what comes later", recv_what_comes_later, ON_ALL},
@@ -504,6 +539,7 @@ const struct driver_test driver_tests_io[] = {
     {"send cut off", send_cut_off, ON_ALL},
     {"send nothing", send_nothing, ON_ALL},
     {"send pushed", send_pushed, ON_LOOP | ON_REAL},
+    {"files at once", files_at_once, ON_LOOP},
     {"pool lends", pool_lends, ON_ALL},
     {"pool brings much", pool_brings_much, ON_ALL},
     {"pool brings from many", pool_brings_from_many, ON_LOOP},

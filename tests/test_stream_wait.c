@@ -119,6 +119,29 @@ static void now_takes_what_is_there(const struct stream_kit *k)
     stream_kit_close(&p);
 }
 
+/* And writes what there is room for, at once, though the kernel has a thread of its own for it. */
+static void now_writes_where_there_is_room(const struct stream_kit *k)
+{
+    static char bytes[16384];
+    struct weft_stream *in = NULL, *out = NULL;
+    int fds[2];
+    (void)k;
+    CHECK_EQ(raw_pipe(fds), 0);
+    CHECK_EQ(weft_stream_from_fd(&in, fds[0]), 0);
+    CHECK_EQ(weft_stream_from_fd(&out, fds[1]), 0);
+    for (int i = 0; i < 20; i++) {
+        weft_deadline d = i % 2 == 0 ? WEFT_NOW : weft_after_ms(0);
+        CHECK_EQ(weft_write(out, bytes, sizeof bytes, d), 0);
+        CHECK_EQ(weft_read_full(in, bytes, sizeof bytes, weft_after_s(60)), 0);
+    }
+    int full = 0;
+    while (full == 0)
+        full = weft_write(out, bytes, sizeof bytes, WEFT_NOW);
+    CHECK_EQ(full, -ETIMEDOUT);
+    CHECK_EQ(weft_close(&in, WEFT_NEVER), 0);
+    (void)weft_close(&out, WEFT_NEVER); /* it may have written a part */
+}
+
 /* --- Cancels --------------------------------------------------------------------------------- */
 
 struct cut {
@@ -520,6 +543,7 @@ static void of_another_loop(const struct stream_kit *k)
 static const struct stream_case cases[] = {
     STREAM_CASE(timeouts, 0),
     STREAM_CASE(now_takes_what_is_there, 0),
+    STREAM_CASE(now_writes_where_there_is_room, STREAM_KIT_ONCE),
     STREAM_CASE(canceled_reads_lose_nothing, 0),
     STREAM_CASE(poisoned, 0),
     STREAM_CASE(not_poisoned, STREAM_KIT_PLAIN),

@@ -160,6 +160,19 @@ static void io_abort(struct weft__wait *w, int why)
     weft__sys_cancel(w->flow->loop->sys, &io->op);
 }
 
+/*
+ * Whether only an attempt at a READ or WRITE is wanted. All others the kernel tries when it is
+ * given them, before the alarm strikes. Here the clock itself is asked: by that of the turn a
+ * deadline of just now would be ahead, and strike all the same.
+ */
+static bool at_once(const struct weft__op *op, weft_deadline d)
+{
+    if (WEFT__LIKELY(d.ns == INT64_MAX) ||
+        (op->kind != WEFT__OP_READ && op->kind != WEFT__OP_WRITE))
+        return false;
+    return d.ns <= 0 || d.ns <= weft_now_ns();
+}
+
 int weft__await(struct weft__io *io, const char *what, weft_deadline d)
 {
     int err = weft__wait_check();
@@ -168,6 +181,9 @@ int weft__await(struct weft__io *io, const char *what, weft_deadline d)
     struct weft__flow *f = weft__flow_current;
     if (f->kind == WEFT__FLOW_THREAD)
         return weft__thread_await(weft__thread_of(f), io, what, d);
+    io->op.flags &= (uint8_t)~WEFT__OP_AT_ONCE;
+    if (at_once(&io->op, d))
+        io->op.flags |= WEFT__OP_AT_ONCE;
     io->op.done = io_done;
     io->op.near = weft__task_of(f);
     if (weft__sys_submit(f->loop->sys, &io->op)) {

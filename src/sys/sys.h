@@ -89,6 +89,8 @@ enum {
     WEFT__OP_SHIELDED = 4,   /* block driver: its cancel_fd is not looked at before shield_ns */
     WEFT__OP_SLOWLY = 8,     /* MULTI ACCEPT: one connection in a wait is enough; may be set and
                                 cleared by done */
+    WEFT__OP_AT_ONCE = 16,   /* loop drivers: its time has passed, so it will be cancelled after the
+                                next wait, and is to have been tried by then. READ, WRITE only */
 };
 
 struct weft__op {

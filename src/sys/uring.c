@@ -95,6 +95,8 @@ static void end_later(struct uring_sys *s, struct weft__op *op, int res)
 static bool uring_submit(struct weft__sys *sys, struct weft__op *op)
 {
     struct uring_sys *s = self(sys);
+    if (WEFT__UNLIKELY(op->flags & WEFT__OP_AT_ONCE) && weft__uring_at_once(s, op))
+        return true;
     op->state = STEP_OP;
     op->more = false;
     op->full = false;

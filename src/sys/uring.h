@@ -144,6 +144,8 @@ void weft__uring_push(struct weft__sys *sys);
 /* Fills an entry for the operation's current step. */
 void weft__uring_prep(const struct uring_sys *s, struct io_uring_sqe *sqe,
                       const struct weft__op *op);
+/* Tries an AT_ONCE by plain calls. True: it has ended. */
+bool weft__uring_at_once(struct uring_sys *s, struct weft__op *op);
 /* The answer to it: ends the operation, or issues its next step. */
 void weft__uring_answer(struct uring_sys *s, struct weft__op *op, int res, uint32_t flags);
 /* The answer to an extra entry. */

@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "sys/call.h"
+#include "sys/try.h"
 #include "sys/uring.h"
 
 #if WEFT_HAVE_VALGRIND
@@ -147,6 +148,21 @@ static void go_on(struct uring_sys *s, struct weft__op *op, int step)
     }
     set_step(op, step);
     weft__uring_issue(s, op);
+}
+
+/*
+ * The kernel leaves a WRITE, and the READ of a file that it cannot look into without waiting, to a
+ * thread of its own, and the request to cancel may be there before that begins.
+ */
+bool weft__uring_at_once(struct uring_sys *s, struct weft__op *op)
+{
+    if (op->kind != WEFT__OP_READ && op->kind != WEFT__OP_WRITE)
+        return false;
+    weft__try_begin(op);
+    if (weft__try(op, &(struct weft__try_how){.pool = NULL}) != WEFT__TRIED_ENDED)
+        return false;
+    s->sys.completions++;
+    return true;
 }
 
 static bool is_disk_file(int fd)
