@@ -205,10 +205,56 @@ static void a_threads_cancel_reaches_callbacks_groups(const char *driver)
     CHECK_EQ(t.waited, -ECANCELED);
 }
 
+struct shielded_loop {
+    const char *driver;
+    int ms;          /* of the shield around the loop */
+    weft_deadline d; /* of the wait in it */
+    _Atomic bool within;
+    int result;
+    int64_t took;
+};
+
+static int waits_in_a_loop(void *arg)
+{
+    struct shielded_loop *s = arg;
+    s->within = true;
+    return weft_sleep_until(s->d);
+}
+
+static int runs_a_loop_within_a_shield(void *arg)
+{
+    struct shielded_loop *s = arg;
+    struct weft_options options = {.driver = s->driver};
+    int64_t start = weft_now_ns();
+    weft_shield(s->ms);
+    s->result = weft_run(&options, waits_in_a_loop, s);
+    weft_unshield();
+    s->took = weft_now_ns() - start;
+    return 0;
+}
+
+/* A shield keeps a cancel from a loop as it does from a wait: for so long, and no longer. */
+static void a_threads_shield_is_around_its_loop(const char *driver)
+{
+    for (int i = 0; i < 3; i++) {
+        struct weft_group *g = kit_group();
+        struct shielded_loop s = {.driver = driver, .ms = i == 1 ? 60000 : 30 - 29 * (i / 2)};
+        s.d = i == 1 ? weft_after_ms(60) : WEFT_NEVER;
+        kit_go(g, "shielded", runs_a_loop_within_a_shield, &s);
+        while (!s.within)
+            CHECK_EQ(weft_yield(), 0);
+        CHECK_EQ(weft_sleep_ms(i == 2 ? 20 : 1), 0); /* the last one's shield is over by then */
+        CHECK_EQ(weft_group_close(&g), 0);
+        CHECK_EQ(s.result, i == 1 ? 0 : -ECANCELED);
+        CHECK(i == 1 || s.took >= 1000000 * (int64_t)s.ms);
+    }
+}
+
 static const struct kit_case cases[] = {
     ON_THREAD(the_end_reaches_callbacks_groups),
     ON_THREAD(steps_count_callbacks_groups),
     ON_THREAD(a_threads_cancel_reaches_callbacks_groups),
+    ON_THREAD(a_threads_shield_is_around_its_loop),
 };
 
 KIT_MAIN(cases)

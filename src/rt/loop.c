@@ -298,26 +298,56 @@ void weft_loop_close(struct weft_loop **ret)
 
 /* --- weft_run --------------------------------------------------------------------------------- */
 
-/* The thread that runs a loop passes its own cancel on to it. */
-static void link_to_thread(struct weft__flow *outer, struct weft_loop *l)
+/*
+ * The thread of a group that runs a loop passes its own cancel on to it; one within a shield that
+ * was open before passes it on when the shield ends.
+ */
+struct link {
+    struct weft__alarm shield_end;
+    struct weft__thread *thread; /* NULL: not a group's */
+    struct weft_loop *loop;
+};
+
+/* Whether a cancel of the thread is to reach its loop now. Under the lock. */
+static bool passes_on(const struct weft__flow *f)
 {
+    return atomic_load_explicit(&f->canceled, memory_order_relaxed) &&
+           (f->shields == 0 || weft__clock_ns() >= f->shield_ns);
+}
+
+static void shield_ended(struct weft__alarm *a)
+{
+    struct link *k = WEFT__CONTAINER_OF(a, struct link, shield_end);
+    pthread_mutex_lock(&weft__tree_lock);
+    bool canceled = passes_on(&k->thread->flow); /* from here on a cancel comes by itself */
+    pthread_mutex_unlock(&weft__tree_lock);
+    if (canceled)
+        weft__loop_cancel(k->loop);
+}
+
+static void link_to_thread(struct link *k, struct weft__flow *outer, struct weft_loop *l)
+{
+    *k = (struct link){.shield_end.fn = shield_ended, .loop = l};
     if (outer->kind != WEFT__FLOW_THREAD || outer->member.group == NULL)
         return;
-    struct weft__thread *t = weft__thread_of(outer);
+    k->thread = weft__thread_of(outer);
     pthread_mutex_lock(&weft__tree_lock);
-    t->inner = l;
-    bool canceled = weft__flow_canceled(outer);
+    k->thread->inner = l;
+    bool canceled = passes_on(outer);
     pthread_mutex_unlock(&weft__tree_lock);
     if (canceled)
         weft__loop_cancel(l);
+    else if (outer->shields > 0)
+        weft__loop_alarm(l, &k->shield_end, outer->shield_ns);
 }
 
-static void unlink_from_thread(struct weft__flow *outer)
+static void unlink_from_thread(struct link *k)
 {
-    if (outer->kind != WEFT__FLOW_THREAD)
+    if (k->thread == NULL)
         return;
+    weft__loop_alarm_del(k->loop, &k->shield_end);
     pthread_mutex_lock(&weft__tree_lock);
-    weft__thread_of(outer)->inner = NULL;
+    k->thread->inner = NULL;
     pthread_mutex_unlock(&weft__tree_lock);
 }
 
@@ -371,6 +401,7 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
     struct weft_loop *l = NULL;
     struct weft_task *main_task = NULL;
     struct weft__detail *detail;
+    struct link to_thread;
     int result;
 
     if (fn == NULL)
@@ -392,11 +423,11 @@ int weft_run(const struct weft_options *o, weft_fn fn, void *arg)
         return err;
     }
     l->main_task = main_task;
-    link_to_thread(outer, l);
+    link_to_thread(&to_thread, outer, l);
     while (main_task->flow != NULL)
         (void)weft__loop_turn(l, INT64_MAX);
     l->main_task = NULL;
-    unlink_from_thread(outer);
+    unlink_from_thread(&to_thread);
     result = take_result(&main_task, &detail);
     weft_loop_close(&l);
     tell_detail(detail);

@@ -207,7 +207,8 @@ void weft__flow_cancel_locked(struct weft__flow *f)
     pthread_mutex_unlock(&t->lock);
     if (t->own_cancel_fd)
         set_event(t->cancel_fd);
-    if (t->inner != NULL && !atomic_exchange(&t->inner->cancel_posted, true))
+    bool shielded = f->shields > 0 && weft__clock_ns() < f->shield_ns; /* see loop.c for its end */
+    if (t->inner != NULL && !shielded && !atomic_exchange(&t->inner->cancel_posted, true))
         weft__loop_remote(t->inner, &t->inner->cancel_all);
     weft__flow_push_groups(f, &more);
     weft__group_cancel_queue(&more);
