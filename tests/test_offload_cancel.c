@@ -288,6 +288,34 @@ static void test_under_shield(void **state)
     on_loops((struct weft_options){0}, under_shield);
 }
 
+/* On a plain thread the job itself finds that the shield has ended. */
+static int beyond_its_shield(void *arg)
+{
+    struct gate *g = arg;
+    CHECK_EQ(weft_sleep_until(WEFT_NEVER), -ECANCELED);
+    weft_shield(30);
+    int64_t start = weft_now_ns();
+    CHECK_EQ(weft_offload(until_canceled, g, WEFT_NEVER), 0);
+    CHECK(weft_now_ns() >= start + weft_ms(20));
+    weft_unshield();
+    CHECK_EQ(weft_offload(until_canceled, g, WEFT_NEVER), -ECANCELED);
+    CHECK_EQ(g->ended, 1);
+    return 0;
+}
+
+static void test_beyond_a_threads_shield(void **state)
+{
+    struct weft_group *g = NULL;
+    struct gate gate;
+    (void)state;
+    gate_init(&gate);
+    CHECK_EQ(weft_group_open(&g), 0);
+    CHECK_EQ(weft_group_go(g, "shielded", beyond_its_shield, &gate), 0);
+    weft_group_cancel(g);
+    CHECK_EQ(weft_group_wait(g, weft_after_s(60)), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+}
+
 /* Time-outs that strike at any moment of a job's life. */
 static int race_many(void *arg)
 {
@@ -358,10 +386,15 @@ int main(void)
 {
     kit_open();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queued_is_dropped),    cmocka_unit_test(test_running_is_told),
-        cmocka_unit_test(test_running_is_abandoned), cmocka_unit_test(test_queued_is_abandoned),
-        cmocka_unit_test(test_cancelled_before),     cmocka_unit_test(test_the_jobs_own_code),
-        cmocka_unit_test(test_under_shield),         cmocka_unit_test(test_race),
+        cmocka_unit_test(test_queued_is_dropped),
+        cmocka_unit_test(test_running_is_told),
+        cmocka_unit_test(test_running_is_abandoned),
+        cmocka_unit_test(test_queued_is_abandoned),
+        cmocka_unit_test(test_cancelled_before),
+        cmocka_unit_test(test_the_jobs_own_code),
+        cmocka_unit_test(test_under_shield),
+        cmocka_unit_test(test_beyond_a_threads_shield),
+        cmocka_unit_test(test_race),
         cmocka_unit_test(test_close_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,17 +105,18 @@ static int job_main(struct weft_job *j, void *arg)
     return c->ended ? 0 : -ECANCELED;
 }
 
-/* Where no pool says why it is given up. */
-static int reason(void)
+/* Where no pool says why it is given up; a shield's end is a cancel. */
+static int reason(const struct call *c)
 {
-    return weft__flow_canceled(weft__flow_self()) ? -ECANCELED : -ETIMEDOUT;
+    bool late = passed(c->deadline) && !weft__flow_canceled(weft__flow_self());
+    return late ? -ETIMEDOUT : -ECANCELED;
 }
 
 static int64_t run_in_host(struct call *c)
 {
     (void)weft__sim_take_delay(); /* of calls that were not made here */
     c->result = c->fn(c);
-    return c->result != GAVE_UP ? c->result : reason();
+    return c->result != GAVE_UP ? c->result : reason(c);
 }
 
 static int64_t run_job(struct call *c, weft_deadline d)
@@ -131,7 +132,7 @@ static int64_t run_job(struct call *c, weft_deadline d)
     err = weft_offload(job_main, c, d);
     if (c->ended)
         return c->result;
-    return c->job != NULL && weft_loop_current() == NULL ? reason() : err;
+    return c->job != NULL && weft_loop_current() == NULL ? reason(c) : err;
 }
 
 /* Runs the call, and puts the path into the detail of an error. */

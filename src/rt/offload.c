@@ -92,8 +92,9 @@ struct weft_job {
     enum state state;
     bool may_abandon;
     _Atomic bool canceled;
-    const struct weft__flow *here; /* pool NULL: the calling thread's flow, when a cancel counts */
-    int64_t until_ns;              /* pool NULL: the call's deadline */
+    const struct weft__flow *here; /* pool NULL: the calling flow; */
+    int64_t shield_ns;             /* a cancel of it counts from here on, when its shield ends; */
+    int64_t until_ns;              /* and the call's deadline */
 };
 
 /* A job on the heap, with the copy of its argument. */
@@ -105,7 +106,8 @@ struct copied {
 /* Without a pool: why whoever called would not wait any longer; 0: it would. */
 static int given_up(const struct weft_job *j)
 {
-    if (j->here != NULL && atomic_load_explicit(&j->here->canceled, memory_order_relaxed))
+    if (atomic_load_explicit(&j->here->canceled, memory_order_relaxed) &&
+        (j->shield_ns == 0 || weft__clock_ns() >= j->shield_ns))
         return -ECANCELED;
     return j->until_ns != INT64_MAX && weft__clock_ns() >= j->until_ns ? -ETIMEDOUT : 0;
 }
@@ -409,11 +411,19 @@ static int result_of(struct weft_job *j)
     return j->result;
 }
 
+/* No pool: the job asks the flow that called. */
+static void set_here(struct weft_job *j, const struct weft__flow *f, weft_deadline d)
+{
+    j->here = f;
+    j->shield_ns = f->shields > 0 ? f->shield_ns : 0;
+    j->until_ns = d.ns;
+}
+
 /* On a plain thread nothing is held up, so the job runs right there, to its end. */
 static int run_here(weft_job_fn fn, void *arg, void (*cleanup)(void *arg), weft_deadline d)
 {
-    struct weft__flow *f = weft__flow_self();
-    struct weft_job j = {.until_ns = d.ns, .here = f->shields == 0 ? f : NULL};
+    struct weft_job j = {0};
+    set_here(&j, weft__flow_self(), d);
     j.result = fn(&j, arg);
     if (cleanup == NULL || !says_stopped(j.result))
         return j.result;
@@ -440,8 +450,7 @@ static void let_others_run(struct weft__flow *f)
 static int run_in_host(struct weft_job *j, weft_deadline d)
 {
     struct weft__flow *f = weft__flow_self();
-    j->here = f->shields == 0 ? f : NULL;
-    j->until_ns = d.ns;
+    set_here(j, f, d);
     let_others_run(f);
     int why = given_up(j);
     if (why < 0 && weft__world_below(weft__sim_proc->world, 2) == 0)
