@@ -300,11 +300,13 @@ int weft_task_join(struct weft_task **task, int *result, weft_deadline d)
     if (live) {
         weft__wait_init(&j.wait, "join", -1, join_abort);
         handle_lock(h);
-        live = h->flow != NULL; /* a thread may have ended meanwhile */
-        if (live)
+        live = h->flow != NULL; /* a thread may have ended meanwhile, or another begun to join */
+        if (live && h->waiter != NULL)
+            err = -EBUSY;
+        else if (live)
             h->waiter = &j.wait;
         handle_unlock(h);
-        if (live)
+        if (live && err == 0)
             err = weft__wait_block(&j.wait, d);
         if (err < 0)
             return err;
