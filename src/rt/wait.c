@@ -161,16 +161,16 @@ static void io_abort(struct weft__wait *w, int why)
 }
 
 /*
- * Whether only an attempt at a READ or WRITE is wanted. All others the kernel tries when it is
- * given them, before the alarm strikes. Here the clock itself is asked: by that of the turn a
- * deadline of just now would be ahead, and strike all the same.
+ * Whether only an attempt is wanted: the alarm strikes in this turn. Of READ and WRITE, which a
+ * thread of the kernel may carry out, the clock itself is asked: by that of the turn a deadline of
+ * just now would be ahead, and strike before that thread has begun.
  */
-static bool at_once(const struct weft__op *op, weft_deadline d)
+static bool at_once(const struct weft__flow *f, const struct weft__op *op, weft_deadline d)
 {
-    if (WEFT__LIKELY(d.ns == INT64_MAX) ||
-        (op->kind != WEFT__OP_READ && op->kind != WEFT__OP_WRITE))
+    if (WEFT__LIKELY(d.ns == INT64_MAX))
         return false;
-    return d.ns <= 0 || d.ns <= weft_now_ns();
+    bool file = op->kind == WEFT__OP_READ || op->kind == WEFT__OP_WRITE;
+    return weft__flow_late(f, d) || (file && d.ns <= weft_now_ns());
 }
 
 int weft__await(struct weft__io *io, const char *what, weft_deadline d)
@@ -182,7 +182,7 @@ int weft__await(struct weft__io *io, const char *what, weft_deadline d)
     if (f->kind == WEFT__FLOW_THREAD)
         return weft__thread_await(weft__thread_of(f), io, what, d);
     io->op.flags &= (uint8_t)~WEFT__OP_AT_ONCE;
-    if (at_once(&io->op, d))
+    if (at_once(f, &io->op, d))
         io->op.flags |= WEFT__OP_AT_ONCE;
     io->op.done = io_done;
     io->op.near = weft__task_of(f);

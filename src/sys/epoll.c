@@ -338,12 +338,13 @@ static bool waits_untried(struct weft__epoll_entry *e, struct weft__op *op)
     if (op->kind == WEFT__OP_POLL || op->kind == WEFT__OP_CONNECT)
         return false;
     if (e == NULL || !e->registered)
-        return (op->flags & WEFT__OP_POLL_FIRST) &&
+        return (op->flags & WEFT__OP_POLL_FIRST) && !(op->flags & WEFT__OP_AT_ONCE) &&
                (op->kind == WEFT__OP_RECV || op->kind == WEFT__OP_RECV_POOL ||
                 op->kind == WEFT__OP_RECVMSG);
     if (e->foreign)
         return false;
-    if (!(weft__epoll_is_out(op) ? e->out_ready : e->in_ready))
+    bool ready = weft__epoll_is_out(op) ? e->out_ready : e->in_ready;
+    if (!ready && !(op->flags & WEFT__OP_AT_ONCE)) /* a wait may leave events for the next one */
         return true;
     return *weft__epoll_first(weft__epoll_list(e, weft__epoll_is_out(op)), false) != NULL;
 }

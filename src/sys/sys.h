@@ -90,7 +90,7 @@ enum {
     WEFT__OP_SLOWLY = 8,     /* MULTI ACCEPT: one connection in a wait is enough; may be set and
                                 cleared by done */
     WEFT__OP_AT_ONCE = 16,   /* loop drivers: its time has passed, so it will be cancelled after the
-                                next wait, and is to have been tried by then. READ, WRITE only */
+                                next wait, and is to have been tried by then */
 };
 
 struct weft__op {

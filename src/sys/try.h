@@ -4,7 +4,7 @@
 /*
  * One attempt at an operation by plain system calls (floor 1): what the epoll and the block driver
  * have in common. They differ in how they wait between two attempts. The io_uring driver has it for
- * files that are not to be waited for.
+ * what is not to be waited for.
  *
  * Invariants:
  * - an attempt never waits, unless `may_wait` says that it may, or the descriptor is a regular

@@ -152,14 +152,17 @@ static void go_on(struct uring_sys *s, struct weft__op *op, int step)
 
 /*
  * The kernel leaves a WRITE, and the READ of a file that it cannot look into without waiting, to a
- * thread of its own, and the request to cancel may be there before that begins.
+ * thread of its own, and the request to cancel may be there before that begins. A receive may find
+ * all buffers taken, and then has to wait for the next wait. The rest it tries when it is sent.
  */
 bool weft__uring_at_once(struct uring_sys *s, struct weft__op *op)
 {
-    if (op->kind != WEFT__OP_READ && op->kind != WEFT__OP_WRITE)
+    bool receives = op->kind == WEFT__OP_RECV || op->kind == WEFT__OP_RECV_POOL ||
+                    op->kind == WEFT__OP_RECVMSG || op->kind == WEFT__OP_READ;
+    if (!receives && op->kind != WEFT__OP_WRITE)
         return false;
     weft__try_begin(op);
-    if (weft__try(op, &(struct weft__try_how){.pool = NULL}) != WEFT__TRIED_ENDED)
+    if (weft__try(op, &(struct weft__try_how){.pool = &s->pool}) != WEFT__TRIED_ENDED)
         return false;
     s->sys.completions++;
     return true;
