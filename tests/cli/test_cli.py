@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program `weft` as its users see it: help, mistakes, first lines, echo, load, up, tree."""
+"""The program `weft` as its users see it: help, mistakes, first lines, echo, up, tree."""
 import os
 import pathlib
 import pty
@@ -8,11 +8,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 
 import harness
-from harness import (DRIVERS, MODELS, WAYS, Case, Echo, Weft, echoes, load, pattern, receive, run,
-                     until)
+from harness import (DRIVERS, MODELS, WAYS, Case, Echo, Weft, echoes, load, pattern, run, until)
 
 VERBS = ("up", "echo", "load", "connect", "get", "ws", "tree")
 UP_QUIET = ("up", "--tasks", "tcp://127.0.0.1:0", "--threads", "tcp://127.0.0.1:0", "--protocols",
@@ -270,129 +268,6 @@ class Serving(Case):
                         sock.send(message)
                         self.assertEqual(sock.recv(65536), message)
                 self.assertEqual(server.finish(), 0)
-
-
-class Load(Case):
-    KEYS = {"connections", "size", "pipeline", "seconds", "messages", "messages_per_s", "mb_per_s",
-            "errors", "errors_by_kind", "latency_us"}
-
-    def good(self, done):
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
-        self.assertEqual(done.report["errors"], 0, done)
-        self.assertGreater(done.report["messages"], 0, done)
-
-    def test_every_way(self):
-        for server in self.ways():
-            for args in (("--connections", 8), ("--connections", 8, "--pipeline", 16),
-                         ("--connections", 3, "--size", "16K"), ("--connections", 2, "--size", 1),
-                         ("--connections", 4, "--reconnect"),
-                         ("--connections", 2, "--size", "1M", "--pipeline", 4)):
-                with self.subTest(args=args):
-                    self.good(load(server.endpoint, "--seconds", "0.3", *args))
-
-    def test_driver_of_the_client(self):
-        with Echo() as server:
-            for driver in DRIVERS:
-                for more in ((), ("--reconnect",), ("--threads", 2)):
-                    self.good(load(server.endpoint, "--seconds", "0.2", "--driver", driver, *more))
-
-    def test_unix(self):
-        with tempfile.TemporaryDirectory() as directory:
-            with Echo(listen=f"unix:{directory}/echo.sock") as server:
-                self.good(load(server.endpoint, "--seconds", "0.2"))
-                self.good(load(server.endpoint, "--seconds", "0.2", "--reconnect"))
-
-    def test_udp(self):
-        for driver in DRIVERS:
-            with Echo(driver=driver, listen="udp://127.0.0.1:0") as server:
-                self.good(load(server.endpoint, "--seconds", "0.3", "--connections", 4,
-                               driver=driver))
-                self.good(load(server.endpoint, "--seconds", "0.3", "--connections", 2,
-                               "--pipeline", 16, "--size", 1000, driver=driver))
-
-    def test_json_has_its_keys(self):
-        with Echo() as server:
-            done = load(server.endpoint, "--seconds", "0.5", "--connections", 4, "--pipeline", 2,
-                        "--warmup", "0.1", "--size", 100)
-        report = done.report
-        self.assertEqual(set(report), self.KEYS)
-        self.assertEqual([report[key] for key in ("connections", "size", "pipeline", "seconds")],
-                         [4, 100, 2, 0.5])
-        self.assertAlmostEqual(report["messages_per_s"], report["messages"] / 0.5, delta=1)
-        self.assertAlmostEqual(report["mb_per_s"], report["messages_per_s"] * 100 / 1e6, delta=0.01)
-        latency = report["latency_us"]
-        self.assertEqual(list(latency), ["p50", "p90", "p99", "p999", "max"])
-        self.assertEqual(sorted(latency.values()), list(latency.values()))
-        self.assertGreater(latency["p50"], 0)
-
-    def test_text_report(self):
-        with Echo() as server:
-            done = run("load", server.endpoint, "--seconds", "0.2")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        for word in (server.endpoint, "/s", "MB/s", "p99.9",
-                     "errors      none"):
-            self.assertIn(word, done.stdout)
-
-    def serve_badly(self, behave):
-        """A server of one connection after the other, in a thread, until it is closed."""
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def serve():
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                with sock:
-                    try:
-                        behave(sock)
-                    except OSError:
-                        pass
-
-        threading.Thread(target=serve, daemon=True).start()
-        self.addCleanup(listener.close)
-        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
-        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-
-    def test_wrong_bytes_are_noticed(self):
-        def flip(sock):
-            for i in range(1000):
-                data = bytearray(sock.recv(65536))
-                if not data:
-                    return
-                if i == 5:
-                    data[-1] ^= 1
-                sock.sendall(data)
-
-        endpoint = self.serve_badly(flip)
-        for more in ((), ("--size", "100"), ("--reconnect", "--size", "1000")):
-            done = load(endpoint, "--connections", 1, "--seconds", "0.5", *more)
-            if "--reconnect" in more:
-                continue  # a connection is over before its fifth message
-            self.assertEqual(done.returncode, 1, done)
-            self.assertEqual(done.report["errors_by_kind"].get("mismatch"), 1, done)
-
-    def test_bytes_in_the_wrong_order_are_noticed(self):
-        def swap(sock):
-            data = receive(sock, 64)
-            sock.sendall(data[32:] + data[:32])
-
-        endpoint = self.serve_badly(swap)
-        for more in ((), ("--reconnect",)):
-            done = load(endpoint, "--connections", 1, "--seconds", "0.3", *more)
-            self.assertIn("mismatch", done.report["errors_by_kind"])
-
-    def test_a_server_that_ends_is_noticed(self):
-        endpoint = self.serve_badly(lambda sock: sock.recv(10))
-        done = load(endpoint, "--connections", 1, "--seconds", "0.3", "--size", "10")
-        self.assertEqual(done.returncode, 1)
-        self.assertEqual(set(done.report["errors_by_kind"]) - {"unanswered"}, {"WEFT_EEOF"})
-
-    def test_messages_without_an_answer_are_counted(self):
-        endpoint = self.serve_badly(lambda sock: receive(sock, 1 << 30))
-        done = load(endpoint, "--connections", 1, "--pipeline", 7, "--seconds", "0.1")
-        self.assertEqual(done.returncode, 1)
-        self.assertEqual(done.report["errors_by_kind"], {"unanswered": 7})
 
 
 class Up(Case):
