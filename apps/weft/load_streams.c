@@ -130,7 +130,9 @@ static void on_lost(struct weft_stream *t, int error, void *conn)
     weft_event_set(&all->changed);
     if (all->stopping) /* what is missing is counted then */
         return;
-    if (error == 0 && c->answered < c->begun)
+    /* Here a connection is closed when its last message has been answered. Before its first one, or
+     * with answers missing, it was the server. */
+    if (error == 0 && (c->begun == 0 || c->answered < c->begun))
         error = WEFT_EEOF;
     if (error != 0 && error != WEFT_EPROTOCOL) /* that was counted as a mismatch */
         load_errors_code(&all->w->errors, error);

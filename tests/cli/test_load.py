@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`weft load`: what it measures, and what it finds wrong with servers that are."""
+import contextlib
+import itertools
 import socket
 import tempfile
 import threading
@@ -123,6 +125,34 @@ class Load(Case):
         done = load(endpoint, "--connections", 1, "--seconds", "0.3", "--size", "10")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(set(done.report["errors_by_kind"]) - {"unanswered"}, {"WEFT_EEOF"})
+
+    def test_connections_that_end_before_the_start_are_counted(self):
+        """A server that ends the first hundred at once and answers the others."""
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+
+        def echo(sock):
+            with sock, contextlib.suppress(OSError):
+                while data := sock.recv(65536):
+                    sock.sendall(data)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                for i in itertools.count():
+                    sock, _ = listener.accept()
+                    if i < 100:
+                        sock.close()
+                    else:
+                        threading.Thread(target=echo, args=(sock,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(listener.close)
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+        done = load(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "--connections", 300,
+                    "--seconds", "0.3")
+        self.assertEqual(done.returncode, 1, done)
+        kinds = done.report["errors_by_kind"]
+        # One that ended after the start has left its message without an answer, too.
+        self.assertEqual(sum(kinds.values()) - kinds.get("unanswered", 0), 100, kinds)
 
     def test_messages_without_an_answer_are_counted(self):
         endpoint = self.serve_badly(lambda sock: receive(sock, 1 << 30))
