@@ -66,7 +66,7 @@ static void take_answer(struct sender *s, const struct weft_datagram *dg, int64_
 {
     const struct load_options *o = s->w->run->o;
     uint64_t number;
-    if (dg->len != (size_t)o->size) {
+    if (dg->len != (size_t)o->size || dg->truncated) {
         load_errors_add(&s->w->errors, LOAD_MISMATCH, 1);
         return;
     }

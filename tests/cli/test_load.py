@@ -120,6 +120,24 @@ class Load(Case):
             done = load(endpoint, "--connections", 1, "--seconds", "0.3", *more)
             self.assertIn("mismatch", done.report["errors_by_kind"])
 
+    def test_datagrams_that_grow_on_their_way_are_noticed(self):
+        server = socket.socket(type=socket.SOCK_DGRAM)
+        server.bind(("127.0.0.1", 0))
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    data, sender = server.recvfrom(65536)
+                    server.sendto(data + b"more", sender)
+
+        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(server.close)
+        done = load(f"udp://127.0.0.1:{server.getsockname()[1]}", "--connections", 1,
+                    "--seconds", "0.1")
+        self.assertEqual(done.returncode, 1, done)
+        self.assertGreater(done.report["errors_by_kind"].get("mismatch", 0), 0, done)
+        self.assertEqual(done.report["messages"], 0)
+
     def test_a_server_that_ends_is_noticed(self):
         endpoint = self.serve_badly(lambda sock: sock.recv(10))
         done = load(endpoint, "--connections", 1, "--seconds", "0.3", "--size", "10")
