@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <weft/dns.h>
 #include <weft/error.h>
 #include <weft/group.h>
 #include <weft/run.h>
@@ -205,33 +204,23 @@ static int print_datagrams(struct lines *l)
     }
 }
 
-/* A socket for datagrams is made at once, so a name is looked up before. */
-static int dial_udp(struct weft_udp **ret, const struct weft_endpoint *e)
+/* What is only for streams is refused: who asks for a proxy does not want to be seen beside it. */
+static int check_udp(void)
 {
-    struct weft_addresses *a = NULL;
-    struct weft_endpoint number = {.kind = WEFT_ENDPOINT_UDP, .fd = -1};
-    char text[WEFT_ENDPOINT_MAX];
-    if (e->host[0] == '\0')
-        return weft_udp_dial(ret, config.endpoint, NULL);
-    struct weft_resolve_options o = {.family = 0};
-    if (weft_endpoint_option(e, "family", text, sizeof text) == 1)
-        o.family = text[0] == '4' ? AF_INET : AF_INET6;
-    int r = weft_resolve(&a, e->host, e->port, &o, weft_after_ms(config.connect_ms));
-    if (r < 0)
-        return r;
-    number.address = a->at[0];
-    r = weft_endpoint_print(&number, text, sizeof text);
-    if (r > 0)
-        r = weft_udp_dial(ret, text, NULL);
-    weft_addresses_free(&a);
-    return r;
+    if (config.proxy != NULL)
+        return cli_usage_error(verb.name, "--proxy is for streams: datagrams go by no proxy");
+    if (config.ca != NULL || config.insecure || config.server_name != NULL)
+        return cli_usage_error(verb.name, "--ca, --insecure-no-verify and --server-name are for "
+                                          "TLS, which does not secure datagrams here");
+    return CLI_GO_ON;
 }
 
-static int run_udp(const struct weft_endpoint *e)
+static int run_udp(void)
 {
+    const struct weft_udp_options o = {.resolve_ms = config.connect_ms};
     struct lines l = {.socket = NULL};
     struct weft_group *g = NULL;
-    int r = dial_udp(&l.socket, e);
+    int r = weft_udp_dial(&l.socket, config.endpoint, &o);
     if (r < 0)
         return cli_failed_code(verb.name, r, "cannot connect to %s", config.endpoint);
     r = open_ends(&l.ends);
@@ -252,7 +241,7 @@ static int run_udp(const struct weft_endpoint *e)
 static int run(void *arg)
 {
     const struct weft_endpoint *e = arg;
-    return e->kind == WEFT_ENDPOINT_UDP ? run_udp(e) : run_stream();
+    return e->kind == WEFT_ENDPOINT_UDP ? run_udp() : run_stream();
 }
 
 int connect_main(int argc, char **argv)
@@ -264,6 +253,9 @@ int connect_main(int argc, char **argv)
     r = weft_endpoint_parse(&e, config.endpoint);
     if (r < 0)
         return cli_failed_code(verb.name, r, "cannot connect to %s", config.endpoint);
+    r = e.kind == WEFT_ENDPOINT_UDP ? check_udp() : CLI_GO_ON;
+    if (r != CLI_GO_ON)
+        return r;
     struct weft_options loop = {.driver = config.driver, .log = cli_log, .name = "connect"};
     r = weft_run(&loop, run, &e);
     return r < 0 ? cli_failed_code(verb.name, r, "cannot run a loop") : r;

@@ -76,6 +76,22 @@ class Connect(Case):
         self.assertEqual(done.returncode, 2)
 
 
+    def test_what_datagrams_do_not_have_is_refused(self):
+        """A proxy is not gone around, and nothing is sent in the clear that was to be secured."""
+        with socket.socket(type=socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            endpoint = f"udp://127.0.0.1:{peer.getsockname()[1]}"
+            for more in (("--proxy", "socks5://127.0.0.1:1"), ("--ca", "x"),
+                         ("--insecure-no-verify",), ("--server-name", "x")):
+                with self.subTest(more=more):
+                    done = connect(endpoint, *more, "--idle-ms", "1", text="secret\n")
+                    self.assertEqual((done.returncode, done.stdout), (2, ""))
+                    self.assertIn(more[0], done.stderr)
+            peer.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                peer.recv(100)
+
+
 class Secured(Case):
     @classmethod
     def setUpClass(cls):
