@@ -152,6 +152,8 @@ int serve_main(int argc, char **argv)
     int r = cli_parse(&verb, argc, argv, &dir);
     if (r != CLI_GO_ON)
         return r;
+    if (config.key != NULL && config.cert == NULL)
+        return cli_usage_error(verb.name, "--key needs --cert");
     cli_raise_file_limit();
     struct weft_options loop = {.driver = config.driver, .log = cli_log, .name = "serve"};
     const void *args[] = {dir, &loop};

@@ -246,6 +246,8 @@ int up_main(int argc, char **argv)
     int r = cli_parse(&verb, argc, argv, NULL);
     if (r != CLI_GO_ON)
         return r;
+    if (config.files != NULL && config.http != NULL && strcmp(config.http, "none") == 0)
+        return cli_usage_error(verb.name, "--files are served by the page, and --http is none");
     const char *const given[] = {config.tasks, config.threads, config.protocols,
                                  config.udp,   config.path,    config.http};
     for (size_t i = 0; i < sizeof(given) / sizeof(given[0]) && r == CLI_GO_ON; i++)

@@ -116,6 +116,9 @@ class Mistakes(Case):
         self.refuses(["echo", "--listen", udp, "--model", "thread"],
                      "weft echo: a udp endpoint is served by one task, so it takes neither --model "
                      "nor --workers.", "weft echo --help")
+        self.refuses(["up", "--files", "/tmp", "--http", "none"],
+                     "weft up: --files are served by the page, and --http is none.",
+                     "weft up --help")
 
 
 class Failures(Case):

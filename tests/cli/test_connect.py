@@ -154,6 +154,10 @@ class Secured(Case):
         self.assertEqual(run("echo", "--listen", "tls://127.0.0.1:0", "--key", "x").returncode, 2)
         done = run("echo", "--listen", "tls://127.0.0.1:0", "--cert", "/nowhere/x")
         self.assertEqual(done.returncode, 1)
+        for listen in ("tcp://127.0.0.1:0", "tls://127.0.0.1:0"):
+            done = run("serve", "--listen", listen, "--key", "x", "/nowhere")
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+            self.assertIn("--key needs --cert", done.stderr)
 
 
 if __name__ == "__main__":
