@@ -176,15 +176,27 @@ struct lines {
     struct weft_udp *socket;
 };
 
+/* A line, or what the input ends with instead. Its length, 0 behind the last, or an error. */
+static ssize_t read_line(struct weft_stream *in, char *line, size_t cap)
+{
+    size_t len = 0;
+    ssize_t n = weft_read_until(in, line, cap, '\n', WEFT_NEVER);
+    if (n != WEFT_EEOF)
+        return n;
+    while (len < cap && (n = weft_read(in, line + len, cap - len, WEFT_NEVER)) > 0)
+        len += (size_t)n;
+    return n < 0 ? n : (ssize_t)len;
+}
+
 static int send_lines(void *arg)
 {
     struct lines *l = arg;
     static char line[65536];
     ssize_t n;
     int r = 0;
-    while (r == 0 && (n = weft_read_until(l->ends.in, line, sizeof line, '\n', WEFT_NEVER)) > 0)
+    while (r == 0 && (n = read_line(l->ends.in, line, sizeof line)) > 0)
         r = weft_udp_send(l->socket, line, (size_t)n, NULL, WEFT_NEVER);
-    return r < 0 ? r : n == WEFT_EEOF || n > 0 ? 0 : (int)n;
+    return r < 0 ? r : (int)n;
 }
 
 /* Each answer, until nothing has come for a while; refusals are the network's answers. */

@@ -76,6 +76,12 @@ class Connect(Case):
         self.assertEqual(done.returncode, 2)
 
 
+    def test_the_last_line_needs_no_end(self):
+        with Echo(listen="udp://127.0.0.1:0") as echo:
+            for text in ("one\ntwo", "x" * 60000):
+                done = connect(echo.endpoint, "--idle-ms", "300", text=text)
+                self.assertEqual((done.returncode, done.stdout), (0, text))
+
     def test_what_datagrams_do_not_have_is_refused(self):
         """A proxy is not gone around, and nothing is sent in the clear that was to be secured."""
         with socket.socket(type=socket.SOCK_DGRAM) as peer:
