@@ -219,6 +219,16 @@ static void head(FILE *f, const char *name, const char *type, const char *help)
     fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+/* What a label's value may not hold as it is. */
+static void label(FILE *f, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\\' || *text == '"' || *text == '\n')
+            fputc('\\', f);
+        fputc(*text == '\n' ? 'n' : *text, f);
+    }
+}
+
 static void per_service(FILE *f, const struct live *l, const char *name, const char *type,
                         const char *help, uint64_t (*value)(const struct weft_server_stats *st))
 {
@@ -228,10 +238,8 @@ static void per_service(FILE *f, const struct live *l, const char *name, const c
         struct weft_server_stats st = {.reads = s->udp.messages, .bytes_in = s->udp.bytes};
         if (s->server != NULL)
             weft_server_stats_mt(s->server, &st);
-        /* Endpoints hold neither quotes nor line ends, and a backslash doubles. */
         fprintf(f, "%s{service=\"echo\",endpoint=\"", name);
-        for (const char *p = s->endpoint; *p != '\0'; p++)
-            fprintf(f, *p == '\\' ? "\\\\" : "%c", *p);
+        label(f, s->endpoint);
         fprintf(f, "\"} %llu\n", (unsigned long long)value(&st));
     }
 }

@@ -4,6 +4,7 @@ phone, and it comes back when the node does."""
 import http.client
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
@@ -54,6 +55,20 @@ class Plain(harness.Case):
             self.assertGreater(samples["process_resident_memory_bytes"], 1 << 20)
             self.assertIn('weft_http_requests_total{class="2xx"}', samples)
             self.assertEqual(node.finish(), 0)
+
+    def test_metrics_are_well_formed_whatever_a_path_holds(self):
+        value = r'"(?:[^"\\\n]|\\[\\"n])*"'
+        sample = re.compile(rf"[a-z_]+(?:\{{[a-z]+={value}(?:,[a-z]+={value})*\}})? [0-9.e+-]+")
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"unix:{folder}/a\"b\\x5cc\\x0ad"
+            with up("--unix", path) as node:
+                lines = fetch(node.page + "metrics")[2].decode().splitlines()
+                for line in lines:
+                    if not line.startswith("#"):
+                        self.assertIsNotNone(sample.fullmatch(line), line)
+                escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+                self.assertTrue(any(f'endpoint="{escaped}"' in line for line in lines), lines)
+                self.assertEqual(node.finish(), 0)
 
     def test_files(self):
         with tempfile.TemporaryDirectory() as folder:
