@@ -70,8 +70,8 @@ static int metrics(struct weft_http_request *q, struct weft_http_response *r, vo
 }
 
 /* Sends a report each second, and reads meanwhile, so that pings are answered and an end is seen.
- */
-static int run_live(struct weft_ws *ws, struct live *l)
+ * Somebody who only looks does not hold up the node's end. */
+static int run_live(struct weft_ws *ws, const struct weft_http_request *q, struct live *l)
 {
     struct weft_ws_message m;
     for (;;) {
@@ -84,7 +84,7 @@ static int run_live(struct weft_ws *ws, struct live *l)
         weft_deadline next = weft_after_ms(REPORT_MS);
         while ((err = weft_ws_read(ws, &m, next)) > 0)
             ; /* the page says nothing that matters */
-        if (err != -ETIMEDOUT)
+        if (err != -ETIMEDOUT || weft_http_draining(q))
             return err;
     }
 }
@@ -97,7 +97,7 @@ static int live(struct weft_http_request *q, struct weft_http_response *r, void 
     int err = weft_http_websocket(q, r, &ws, &o);
     if (err != 0)
         return err;
-    err = run_live(ws, &s->live);
+    err = run_live(ws, q, &s->live);
     (void)weft_ws_close(&ws, 1001, "", weft_after_ms(SEND_MS));
     return err == -ECANCELED ? err : 0;
 }

@@ -159,22 +159,31 @@ static int open_site(struct site *site, struct node *n)
 
 /* --- Status -------------------------------------------------------------------------------- */
 
-static void show_stop(const struct node *n, bool terminal)
+struct status {
+    const struct node *node;
+    const struct site *site;
+};
+
+static void show_stop(const struct status *s, bool terminal)
 {
     struct node_counts now;
-    node_counts(n, &now);
+    struct weft_http_server_stats http = {0};
+    node_counts(s->node, &now);
+    if (s->site->server != NULL)
+        weft_http_server_stats_mt(s->site->server, &http);
     if (terminal)
         putchar('\n');
-    if (now.live > 0)
+    if (now.live + http.server.live > 0)
         printf("stopping; open connections (%llu) may go on for %lld ms\n",
-               (unsigned long long)now.live, (long long)config.drain_ms);
+               (unsigned long long)(now.live + http.server.live), (long long)config.drain_ms);
     fflush(stdout);
 }
 
 /* A member of the node's group: it ends when the node is told to stop. */
 static int show_status(void *arg)
 {
-    const struct node *n = arg;
+    const struct status *s = arg;
+    const struct node *n = s->node;
     bool terminal = isatty(STDOUT_FILENO);
     struct node_counts last = {0};
     struct weft_ticker ticker;
@@ -185,7 +194,7 @@ static int show_status(void *arg)
     for (;;) {
         int64_t r = weft_ticker_wait(&ticker);
         if (r < 0) {
-            show_stop(n, terminal);
+            show_stop(s, terminal);
             return (int)r;
         }
         struct node_counts now;
@@ -222,6 +231,7 @@ static int run(void *arg)
         .loop = arg,
     };
     struct site site = {0};
+    struct status status = {.node = &n, .site = &site};
     printf("weft %s, driver %s\n", weft_version(), weft_driver_name());
     int r = node_open(&n);
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]) && r == CLI_GO_ON; i++)
@@ -229,7 +239,7 @@ static int run(void *arg)
     if (r == CLI_GO_ON)
         r = open_site(&site, &n);
     if (r == CLI_GO_ON && config.status_ms > 0 &&
-        weft_group_go(n.group, "status", show_status, &n) < 0)
+        weft_group_go(n.group, "status", show_status, &status) < 0)
         r = cli_failed(verb.name, "cannot start the status line");
     if (r == CLI_GO_ON) {
         fflush(stdout);

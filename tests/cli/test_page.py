@@ -5,6 +5,8 @@ import http.client
 import os
 import pathlib
 import re
+import signal
+import socket
 import sys
 import tempfile
 import unittest
@@ -91,6 +93,28 @@ class Plain(harness.Case):
                     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": origin})
                 self.assertEqual(connection.getresponse().status, status)
                 connection.close()
+
+    def test_who_looks_does_not_hold_up_the_end(self):
+        with up("--status-ms", "3600000", "--drain-ms", "3600000") as node:
+            host = node.page.removeprefix("http://").rstrip("/")
+            with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])),
+                                          harness.PATIENCE) as sock, sock.makefile("rb") as frames:
+                sock.sendall(f"GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n"
+                             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+                while frames.readline() != b"\r\n":
+                    pass
+                node.send(signal.SIGTERM)
+                self.assertEqual(node.line(),
+                                 "stopping; open connections (1) may go on for 3600000 ms")
+                kind = 0x81
+                while kind == 0x81:  # reports
+                    kind, size = frames.read(2)
+                    if size == 126:
+                        size = int.from_bytes(frames.read(2), "big")
+                    body = frames.read(size)
+                self.assertEqual((kind, body[:2]), (0x88, (1001).to_bytes(2, "big")))
+            self.assertEqual(node.wait(), 0)
 
 
 @unittest.skipIf(browser.program() is None, "no Chromium")
