@@ -329,7 +329,8 @@ static int one_byte(struct weft_stream *s, void *arg)
     return weft_write(s, "x", 1, DNS_SOON);
 }
 
-/* A server's own name is looked up, and so is a UDP peer's; with what a UDP socket cannot have. */
+/* A server's own name is looked up, and so are a UDP socket's and its peer's; with what a UDP
+ * socket cannot have. */
 static int serving_and_datagrams_by_name(void *arg)
 {
     struct weft_group *g = kit_group();
@@ -349,6 +350,16 @@ static int serving_and_datagrams_by_name(void *arg)
     CHECK_EQ(weft_server_open(&server, g, "tcp://nx.test:0", NULL, one_byte, NULL, NULL),
              WEFT_ENAME);
     CHECK_EQ(weft_group_close(&g), 0);
+
+    CHECK_EQ(weft_udp_open(&here, "udp://dual-near.test:0", NULL), 0);
+    CHECK(weft_udp_endpoint(here, at, sizeof at) > 0);
+    CHECK(strncmp(at, "udp://127.0.0.1:", 16) == 0 || strncmp(at, "udp://[::1]:", 12) == 0);
+    /* Where that is taken, its other address is not taken in its stead. */
+    CHECK_EQ(weft_udp_local(here, &a), 0);
+    (void)snprintf(at, sizeof at, "udp://dual-near.test:%d", weft_address_port(&a));
+    CHECK_EQ(weft_udp_open(&there, at, NULL), -EADDRINUSE);
+    weft_udp_close(&here);
+    CHECK_EQ(weft_udp_open(&here, "udp://nx.test:0", NULL), WEFT_ENAME);
 
     CHECK_EQ(weft_udp_open(&here, "udp://127.0.0.1:0", NULL), 0);
     CHECK_EQ(weft_udp_local(here, &a), 0);

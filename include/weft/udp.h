@@ -19,10 +19,11 @@ struct weft_udp_options {
     int send_buffer;    /* bytes, SO_SNDBUF; 0: the system's */
     bool segment; /* join equal datagrams to one peer by UDP_SEGMENT and UDP_GRO where the kernel
                      can */
-    int64_t resolve_ms; /* weft_udp_dial: how long a name is looked up at most; 0: 10,000 */
+    int64_t resolve_ms; /* how long a name is looked up at most; 0: 10,000 */
 };
 
-/* Bound to an endpoint (udp://127.0.0.1:0 for any port). Errors as weft_listen. */
+/* Bound to an endpoint (udp://127.0.0.1:0 for any port). A name is looked up, which waits as for
+ * weft_udp_dial, and its first address taken. Errors as weft_udp_dial. */
 WEFT_API WEFT_MUST_CHECK int weft_udp_open(struct weft_udp **ret, const char *endpoint,
                                            const struct weft_udp_options *o);
 /*

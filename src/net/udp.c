@@ -14,7 +14,6 @@
 
 #include "base/alloc.h"
 #include "net/address.h"
-#include "net/query.h"
 #include "net/stream.h"
 #include "sys/call.h"
 #include "sys/sim/world.h"
@@ -105,20 +104,6 @@ int weft__udp_open(struct weft_udp **ret, const struct weft_endpoint *e, const c
     }
     *ret = u;
     return 0;
-}
-
-int weft_udp_open(struct weft_udp **ret, const char *endpoint, const struct weft_udp_options *o)
-{
-    static const struct weft_udp_options none;
-    struct weft_endpoint e;
-    int err = weft_endpoint_parse(&e, endpoint);
-    if (err == 0 && e.kind != WEFT_ENDPOINT_UDP)
-        err = weft__fail(WEFT_EENDPOINT, "%s is not a udp:// endpoint", endpoint);
-    if (err == 0)
-        err = weft__query_only(&e, WEFT__QUERY_SERVE);
-    if (err == 0)
-        err = weft__endpoint_here(&e);
-    return err < 0 ? err : weft__udp_open(ret, &e, endpoint, o != NULL ? o : &none, false);
 }
 
 static void udp_free(struct weft_udp *u)
