@@ -88,17 +88,23 @@ static void default_endpoint(const struct service *s, char *buf, size_t cap)
     snprintf(buf, cap, v6 ? "%s://[%s]:%d" : "%s://%s:%d", s->scheme, config.host, s->port);
 }
 
-/* The directory is made, for this user alone; one that somebody else made is not trusted. */
+static bool is_made(const char *directory)
+{
+    return mkdir(directory, 0700) == 0 || errno == EEXIST;
+}
+
+/* The directory is made, for this user alone; one that somebody else made is not trusted. Where
+ * XDG_RUNTIME_DIR names what is not there or another user's, it is as if it were not set. */
 static int default_path(char *buf, size_t cap)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char directory[WEFT_ENDPOINT_MAX];
+    char directory[WEFT_ENDPOINT_MAX] = "";
     struct stat st;
     if (runtime != NULL && runtime[0] == '/')
         snprintf(directory, sizeof(directory), "%s/weft", runtime);
-    else
+    if (directory[0] == '\0' || !is_made(directory))
         snprintf(directory, sizeof(directory), "/tmp/weft-%u", (unsigned)geteuid());
-    if (mkdir(directory, 0700) < 0 && errno != EEXIST)
+    if (!is_made(directory))
         return cli_failed(verb.name, "cannot make the directory %s: %s", directory,
                           strerror(errno));
     if (lstat(directory, &st) < 0)

@@ -373,6 +373,19 @@ class Up(Case):
             self.assertEqual(done.returncode, 1)
             self.assertIn("give a path with --unix", done.stderr)
 
+    def test_default_unix_path_without_a_runtime_directory(self):
+        with tempfile.TemporaryDirectory() as directory:
+            env = {**os.environ, "XDG_RUNTIME_DIR": f"{directory}/gone"}
+            with subprocess.Popen([harness.WEFT, *UP_QUIET], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env=env, text=True) as process:
+                lines = [process.stdout.readline() for _ in range(6)]
+                process.send_signal(signal.SIGTERM)
+                _, said = process.communicate(timeout=harness.PATIENCE)
+        path = f"unix:/tmp/weft-{os.geteuid()}/echo.sock"
+        # Somebody else may have a node there, and then this one says so.
+        self.assertIn(path, lines[5] or said)
+        self.assertNotIn("cannot make", said)
+
 
 def refused(port):
     try:
