@@ -110,7 +110,7 @@ int load_start_together(struct load_worker *w)
 const char *load_source(const struct load_options *o, uint32_t i, char *buf, size_t cap)
 {
     uint32_t n = i / (uint32_t)o->per_source;
-    if (n == 0 || strncmp(o->endpoint, "tcp:", 4) != 0)
+    if (n == 0 || !o->internet)
         return NULL;
     snprintf(buf, cap, "tcp://127.%u.%u.%u:0", 1 + (n >> 16), (n >> 8) & 255, n & 255);
     return buf;

@@ -24,6 +24,7 @@ struct load_options {
     double seconds, warmup;
     bool json, reconnect, insecure;
     const char *ca;
+    bool internet;        /* tcp:// or tls://: a connection has a source address */
     struct weft_tls *tls; /* of tls:// endpoints; NULL: the system's trust */
 };
 

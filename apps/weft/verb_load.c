@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <weft/error.h>
 #include <weft/group.h>
@@ -72,13 +73,15 @@ static const struct cli_verb verb = {
 
 /* --- Checks -------------------------------------------------------------------------------- */
 
-static bool is_loopback4(const struct weft_address *a)
+/* All of 127/8 is this host, and every address of it may be bound. */
+static bool is_loopback4(const struct weft_endpoint *e)
 {
     struct weft_address loopback;
-    /* All of 127/8 is this host, and every address of it may be bound. */
-    if (a->sa.ss_family != AF_INET || weft_address_ip(&loopback, "127.0.0.1", 0) < 0)
+    if (e->host[0] != '\0')
+        return strcasecmp(e->host, "localhost") == 0;
+    if (e->address.sa.ss_family != AF_INET || weft_address_ip(&loopback, "127.0.0.1", 0) < 0)
         return false;
-    return ((const uint8_t *)&a->sa)[4] == ((const uint8_t *)&loopback.sa)[4];
+    return ((const uint8_t *)&e->address.sa)[4] == ((const uint8_t *)&loopback.sa)[4];
 }
 
 static int check(const struct weft_endpoint *e)
@@ -101,11 +104,11 @@ static int check(const struct weft_endpoint *e)
         return cli_usage_error(name, "--seconds must be more than 0");
     if (config.threads > config.connections)
         config.threads = config.connections;
-    if (config.connections > config.per_source && e->kind == WEFT_ENDPOINT_TCP &&
-        !is_loopback4(&e->address))
+    config.internet = e->kind == WEFT_ENDPOINT_TCP || e->kind == WEFT_ENDPOINT_TLS;
+    if (config.connections > config.per_source && config.internet && !is_loopback4(e))
         return cli_usage_error(name,
-                               "%s is not on 127.0.0.0/8, so it takes at most --per-source "
-                               "(%lld) connections",
+                               "%s is neither on 127.0.0.0/8 nor localhost, so it takes at most "
+                               "--per-source (%lld) connections",
                                config.endpoint, (long long)config.per_source);
     int64_t limit = cli_raise_file_limit();
     int64_t need = config.connections + 16 + 8 * config.threads;

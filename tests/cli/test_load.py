@@ -71,6 +71,32 @@ class Load(Case):
                      "errors      none"):
             self.assertIn(word, done.stdout)
 
+    def test_source_addresses(self):
+        many = ("--connections", 4, "--per-source", 2, "--seconds", "0.1")
+        for scheme in ("tcp", "tls"):
+            sources = []
+            listener = socket.create_server(("127.0.0.1", 0))
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        sock, peer = listener.accept()
+                        sources.append(peer[0])
+                        sock.close()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            run("load", f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", *many)
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            listener.close()
+            self.assertEqual(sorted(sources), 2 * ["127.0.0.1"] + 2 * ["127.1.0.1"], scheme)
+            done = run("load", f"{scheme}://192.0.2.1:1", *many)
+            self.assertEqual(done.returncode, 2, done)
+            self.assertIn("at most --per-source (2)", done.stderr)
+        with Echo() as server:
+            self.good(load(f"tcp://localhost:{server.port}", *many))
+
     def serve_badly(self, behave):
         """A server of one connection after the other, in a thread, until it is closed."""
         listener = socket.create_server(("127.0.0.1", 0))
