@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <weft/error.h>
 #include <weft/http_server.h>
 #include <weft/signal.h>
 
@@ -110,14 +111,16 @@ static int serve(struct weft_group *g, struct weft_http_app *app, const struct w
         r = weft_group_open(&draining);
     if (r == 0)
         r = weft_group_go(draining, "drain", drain, server);
-    while (r == 0 && weft_group_count(draining) > 0) {
-        int signal = weft_signals_wait(signals, weft_after_ms(20));
-        if (signal != -ETIMEDOUT)
-            break;
-    }
-    (void)weft_group_close(&draining);
+    int second = -ETIMEDOUT;
+    while (r == 0 && second == -ETIMEDOUT && weft_group_count(draining) > 0)
+        second = weft_signals_wait(signals, weft_after_ms(20));
+    if (second > 0)
+        _exit(128 + second); /* what is still open is not waited for */
+    if (r == 0 && second != -ETIMEDOUT)
+        r = second;
+    (void)weft_group_close(&draining); /* also where the time was up, it has ended as it should */
     weft_signals_close(&signals);
-    return CLI_OK;
+    return r < 0 ? cli_failed(verb.name, "stopped by an error: %s", weft_error_text(r)) : CLI_OK;
 }
 
 static int run(void *arg)

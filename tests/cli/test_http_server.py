@@ -203,6 +203,20 @@ asyncio.run(main())
                     self.assertEqual(failures, [])
                     second.finish()
 
+    def test_a_second_signal_ends_it_at_once(self):
+        """With a client that has not read all of its answer."""
+        with open(self.path / "long", "wb") as file:
+            file.truncate(1 << 30)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with Serve(self.path, "--drain-ms", "3600000") as server, \
+                    socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
+                sock.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertTrue(sock.recv(1).startswith(b"H"))
+                server.send(number)
+                until(lambda: harness.listening_port(server.pid) is None, "the end of listening")
+                server.send(number)
+                self.assertEqual(server.wait(), 128 + number)
+
 
 class Guide(Case):
     def test_code_is_that_of_the_examples(self):
