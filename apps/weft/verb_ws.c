@@ -27,7 +27,11 @@
 #define LINE_MAX_BYTES (1 << 20)
 #define FIELDS_CAP 4096
 #define CLOSE_S 5
+#define REASON_CAP 128 /* a close frame has room for 123 bytes */
 #define MESSAGE_MAX ((size_t)64 << 20)
+
+/* What the reader returns at the end of the conversation. Nothing fails with it. */
+enum { ENDED = -EINTR };
 
 static struct {
     const char *protocols, *origin, *ca, *proxy, *driver;
@@ -158,6 +162,13 @@ static void say_agreed(const struct weft_ws *ws)
                 i.verified ? "trusted" : "NOT VERIFIED", i.subject);
 }
 
+/* The reader's end is the conversation's: as a member's error it ends the group. */
+static int print_all(void *arg)
+{
+    int r = print_messages(arg);
+    return r == 0 ? ENDED : r;
+}
+
 static int talk(struct talk *t)
 {
     struct weft_group *g = NULL;
@@ -167,15 +178,41 @@ static int talk(struct talk *t)
     if (r == 0)
         r = weft_group_go(g, "input", send_input, t);
     if (r == 0)
-        r = print_messages(t);
-    int sent = weft_group_close(&g);
+        r = weft_group_go(g, "output", print_all, t);
+    if (r == 0)
+        r = weft_group_wait(g, WEFT_NEVER);
+    (void)weft_group_close(&g);
     (void)weft_close(&t->in, WEFT_NOW);
-    return r < 0 ? r : sent == -ECANCELED ? 0 : sent;
+    return r == ENDED ? 0 : r;
+}
+
+/* " REASON" or nothing. A peer's text is not to steer the terminal: a question mark for each
+ * control character (those of Unicode from 0x80 on are 0xc2 and a second byte). */
+static const char *close_reason(const struct weft_ws *ws, char buf[REASON_CAP])
+{
+    const unsigned char *p = (const unsigned char *)weft_ws_close_reason(ws);
+    size_t n = 0;
+    if (*p != '\0')
+        buf[n++] = ' ';
+    for (; *p != '\0' && n < REASON_CAP - 1; p++) {
+        bool high = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        buf[n++] = high || *p < ' ' || *p == 0x7f ? '?' : (char)*p;
+        p += high;
+    }
+    buf[n] = '\0';
+    return buf;
+}
+
+/* Whether the peer's close frame tells of no trouble, or none has come. */
+static bool is_normal(unsigned code)
+{
+    return code == 0 || code == 1000 || code == 1001 || code == 1005;
 }
 
 static int open_and_talk(const char *url, const char *fields, struct weft_tls *tls)
 {
     struct talk t = {.active_ns = weft_now_ns()};
+    char reason[REASON_CAP];
     const struct weft_ws_options o = {.protocols = config.protocols,
                                       .origin = config.origin,
                                       .fields = fields[0] != '\0' ? fields : NULL,
@@ -190,10 +227,15 @@ static int open_and_talk(const char *url, const char *fields, struct weft_tls *t
     if (config.verbose)
         say_agreed(t.ws);
     r = talk(&t);
-    if (config.verbose && weft_ws_close_code(t.ws) != 0)
-        fprintf(stderr, "closed by the peer: %u %s\n", weft_ws_close_code(t.ws),
-                weft_ws_close_reason(t.ws));
-    int status = r < 0 ? cli_failed_code(verb.name, r, "%s", url) : CLI_OK;
+    unsigned code = weft_ws_close_code(t.ws);
+    if (config.verbose && code != 0)
+        fprintf(stderr, "closed by the peer: %u%s\n", code, close_reason(t.ws, reason));
+    int status = CLI_OK;
+    if (r < 0)
+        status = cli_failed_code(verb.name, r, "%s", url);
+    else if (!is_normal(code))
+        status = cli_failed(verb.name, "%s: the peer closed with %u%s", url, code,
+                            close_reason(t.ws, reason));
     (void)weft_ws_close(&t.ws, 1000, NULL, weft_after_s(CLOSE_S));
     return status;
 }
