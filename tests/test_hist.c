@@ -68,8 +68,7 @@ static void percentiles_are_within_one_percent(void **state)
         }
         qsort(values, N, sizeof(*values), compare);
         for (size_t p = 0; p < sizeof(percents) / sizeof(percents[0]); p++) {
-            double exact = percents[p] / 100.0 * N;
-            size_t rank = (size_t)exact + ((double)(size_t)exact < exact);
+            size_t rank = (size_t)(percents[p] / 100.0 * N + 0.5); /* N of them: it is whole */
             uint64_t want = values[rank > 0 ? rank - 1 : 0];
             uint64_t got = hist_percentile(h, percents[p]);
             uint64_t away = got > want ? got - want : want - got;
@@ -80,6 +79,22 @@ static void percentiles_are_within_one_percent(void **state)
     }
     free(h);
     free(values);
+}
+
+static void a_rank_is_exact(void **state)
+{
+    (void)state;
+    struct hist *h = calloc(1, sizeof(*h));
+    assert_non_null(h);
+    /* One in a thousand is long: 99.9 % are not, to the last one. */
+    for (int thousands = 1; thousands <= 300; thousands++) {
+        for (int i = 0; i < 999; i++)
+            hist_record(h, 1);
+        hist_record(h, 200);
+        assert_int_equal(hist_percentile(h, 99.9), 1);
+        assert_int_equal(hist_percentile(h, 99.901), 200);
+    }
+    free(h);
 }
 
 static void merging_equals_recording_all(void **state)
@@ -122,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_value_falls_into_its_cell),
         cmocka_unit_test(percentiles_are_within_one_percent),
+        cmocka_unit_test(a_rank_is_exact),
         cmocka_unit_test(merging_equals_recording_all),
         cmocka_unit_test(takes_the_ends_of_the_range),
     };

@@ -55,9 +55,10 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 {
     if (h->count == 0)
         return 0;
-    uint64_t rank = (uint64_t)(percent / 100.0 * (double)h->count);
-    if ((double)rank < percent / 100.0 * (double)h->count)
-        rank++;
+    /* In whole numbers: 99.9 is no binary fraction, and a hair too much would be the next rank. */
+    const uint64_t all = 100000;
+    uint64_t part = (uint64_t)(percent * 1000 + 0.5);
+    uint64_t rank = h->count / all * part + (h->count % all * part + all - 1) / all;
     if (rank < 1)
         return h->min;
     if (rank >= h->count)

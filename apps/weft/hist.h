@@ -23,7 +23,8 @@ struct hist {
 void hist_record(struct hist *h, uint64_t value);
 void hist_merge(struct hist *into, const struct hist *from);
 
-/* The smallest value that at least `percent` of all are at or below; 0 for an empty histogram. */
+/* The smallest value that at least `percent` of all are at or below; 0 for an empty histogram.
+ * percent: 0 to 100, to a thousandth. */
 uint64_t hist_percentile(const struct hist *h, double percent);
 
 #endif
