@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -147,6 +148,17 @@ class Examples(harness.Case):
                 for datagram in (b"", b"x", harness.pattern(60000)):
                     sock.sendto(datagram, ("127.0.0.1", program.port))
                     self.assertEqual(sock.recv(65536), datagram)
+            with Example("05_udp", "client", program.endpoint, "word") as client:
+                self.assertEqual(client.rest(), (0, "word\n", ""))
+
+    def test_05_udp_drops_what_it_cannot_answer(self):
+        with server("05_udp", "server", "udp://127.0.0.1:0") as program:
+            try:
+                raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+            except PermissionError:
+                self.skipTest("no raw sockets")
+            with raw:  # from port 0: ports, length, no checksum, and one byte
+                raw.sendto(struct.pack("!HHHHc", 0, program.port, 9, 0, b"x"), ("127.0.0.1", 0))
             with Example("05_udp", "client", program.endpoint, "word") as client:
                 self.assertEqual(client.rest(), (0, "word\n", ""))
 
