@@ -58,19 +58,23 @@ static const struct cli_verb verb = {
 
 /* --- Streams ---------------------------------------------------------------------------------- */
 
+/* What the reader's task returns at the end of the answers. Nothing fails with it. */
+enum { ENDED = -EINTR };
+
 struct ends {
     struct weft_stream *in, *out, *peer;
 };
 
 /* What comes from the peer, until it ends or has been silent for too long. */
-static int print_answer(struct ends *e)
+static int print_answer(void *arg)
 {
+    struct ends *e = arg;
     for (;;) {
         const void *data;
         weft_deadline d = config.idle_ms > 0 ? weft_after_ms(config.idle_ms) : WEFT_NEVER;
         ssize_t n = weft_peek(e->peer, &data, d);
         if (n <= 0)
-            return n == -ETIMEDOUT ? 0 : (int)n;
+            return n == 0 || n == -ETIMEDOUT ? ENDED : (int)n;
         int r = weft_write(e->out, data, (size_t)n, WEFT_NEVER);
         if (r == 0)
             r = weft_flush(e->out, WEFT_NEVER);
@@ -118,16 +122,19 @@ static void print_facts(struct weft_stream *s)
     }
 }
 
-static int talk(struct ends *e)
+/* Both ways side by side, until the answers have ended or either has failed. */
+static int talk(weft_fn input, weft_fn output, void *arg)
 {
     struct weft_group *g = NULL;
     int r = weft_group_open(&g);
     if (r == 0)
-        r = weft_group_go(g, "input", send_input, e);
+        r = weft_group_go(g, "input", input, arg);
     if (r == 0)
-        r = print_answer(e);
-    int sent = weft_group_close(&g);
-    return r < 0 ? r : sent;
+        r = weft_group_go(g, "output", output, arg);
+    if (r == 0)
+        r = weft_group_wait(g, WEFT_NEVER);
+    (void)weft_group_close(&g);
+    return r == ENDED ? 0 : r;
 }
 
 static int open_ends(struct ends *e)
@@ -161,7 +168,7 @@ static int run_stream(void)
         print_facts(e.peer);
     r = open_ends(&e);
     if (r == 0)
-        r = talk(&e);
+        r = talk(send_input, print_answer, &e);
     r = close_ends(&e, r);
     if (r < 0)
         weft_abort(&e.peer);
@@ -200,14 +207,15 @@ static int send_lines(void *arg)
 }
 
 /* Each answer, until nothing has come for a while; refusals are the network's answers. */
-static int print_datagrams(struct lines *l)
+static int print_datagrams(void *arg)
 {
+    struct lines *l = arg;
     static char buf[65536];
     int64_t idle_ms = config.idle_ms > 0 ? config.idle_ms : 1000;
     for (;;) {
         ssize_t n = weft_udp_recv(l->socket, buf, sizeof buf, NULL, weft_after_ms(idle_ms));
         if (n < 0)
-            return n == -ETIMEDOUT ? 0 : (int)n;
+            return n == -ETIMEDOUT ? ENDED : (int)n;
         int r = weft_write(l->ends.out, buf, (size_t)n, WEFT_NEVER);
         if (r == 0)
             r = weft_flush(l->ends.out, WEFT_NEVER);
@@ -231,19 +239,13 @@ static int run_udp(void)
 {
     const struct weft_udp_options o = {.resolve_ms = config.connect_ms};
     struct lines l = {.socket = NULL};
-    struct weft_group *g = NULL;
     int r = weft_udp_dial(&l.socket, config.endpoint, &o);
     if (r < 0)
         return cli_failed_code(verb.name, r, "cannot connect to %s", config.endpoint);
     r = open_ends(&l.ends);
     if (r == 0)
-        r = weft_group_open(&g);
-    if (r == 0)
-        r = weft_group_go(g, "input", send_lines, &l);
-    if (r == 0)
-        r = print_datagrams(&l);
-    int sent = weft_group_close(&g);
-    r = close_ends(&l.ends, r < 0 ? r : sent);
+        r = talk(send_lines, print_datagrams, &l);
+    r = close_ends(&l.ends, r);
     weft_udp_close(&l.socket);
     return r < 0 ? cli_failed_code(verb.name, r, "%s", config.endpoint) : CLI_OK;
 }

@@ -3,6 +3,7 @@
 certificates, what goes wrong."""
 import os
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -57,6 +58,25 @@ class Connect(Case):
             done = connect(f"tcp://127.0.0.1:{server.getsockname()[1]}", text="abc")
             thread.join()
         self.assertEqual((done.returncode, done.stdout), (0, "cba"))
+
+    def test_an_error_of_the_input_ends_it(self):
+        """While the peer says nothing, and could for long."""
+        with Echo() as echo, socket.create_server(("127.0.0.1", 0)) as listener:
+            with socket.socket() as spoilt:
+                spoilt.connect(listener.getsockname())
+                other, _ = listener.accept()
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with harness.Weft("connect", echo.endpoint, stdin=spoilt) as second:
+                    other.sendall(b"x\n")
+                    self.assertEqual(second.line(), "x")
+                    other.close()
+                    self.assertEqual(second.wait(), 1)
+        with Echo(listen="udp://127.0.0.1:0") as echo, \
+                harness.Weft("connect", echo.endpoint, "--idle-ms", "3600000",
+                             stdin=subprocess.PIPE) as program:
+            program.process.stdin.write(b"x" * 65536)  # no datagram, and no end of it yet
+            program.process.stdin.flush()
+            self.assertEqual(program.wait(), 1)
 
     def test_datagrams_are_lines(self):
         with Echo(listen="udp://127.0.0.1:0") as echo:
