@@ -91,6 +91,8 @@ static int check(const struct weft_endpoint *e)
     if (e->kind == WEFT_ENDPOINT_FD)
         return cli_usage_error(name, "load makes connections, so it cannot use %s",
                                config.endpoint);
+    if ((config.ca != NULL || config.insecure) && e->kind != WEFT_ENDPOINT_TLS)
+        return cli_usage_error(name, "--ca and --insecure-no-verify are for tls:// endpoints");
     if (config.size * config.pipeline > 64 << 20)
         return cli_usage_error(name, "--size times --pipeline is over 64M");
     if (udp && config.reconnect)

@@ -113,6 +113,9 @@ class Mistakes(Case):
                      "weft load: --size times --pipeline is over 64M.", hint)
         self.refuses(["load", "fd:3"], "weft load: load makes connections, so it cannot use fd:3.",
                      hint)
+        for tls in (["--ca", "x"], ["--insecure-no-verify"]):
+            self.refuses(["load", "tcp://127.0.0.1:1", *tls],
+                         "weft load: --ca and --insecure-no-verify are for tls:// endpoints.", hint)
         self.refuses(["echo", "--listen", udp, "--model", "thread"],
                      "weft echo: a udp endpoint is served by one task, so it takes neither --model "
                      "nor --workers.", "weft echo --help")
