@@ -151,14 +151,16 @@ static int flush_queue(struct weft_reconnector *r, struct weft_stream *t)
     struct weft__node *node;
     while (!t->detached && (node = weft__list_first(&r->queue)) != NULL) {
         struct waiting *w = WEFT__CONTAINER_OF(node, struct waiting, link);
+        weft__list_remove(node); /* `paused`, which the write may call, may send */
         int err = weft_transport_write(t, w->data, w->len);
+        if (err < 0)
+            weft__list_push_front(&r->queue, node);
         if (err == -ENOBUFS || err == -EBUSY || err == WEFT_ECLOSED) {
             weft__error_detail_clear();
             return 0;
         }
         if (err < 0)
             return err;
-        weft__list_remove(node);
         r->queued -= w->len;
         weft__free(w);
     }
