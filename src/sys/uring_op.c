@@ -164,6 +164,8 @@ bool weft__uring_at_once(struct uring_sys *s, struct weft__op *op)
     weft__try_begin(op);
     if (weft__try(op, &(struct weft__try_how){.pool = &s->pool}) != WEFT__TRIED_ENDED)
         return false;
+    if (op->kind == WEFT__OP_RECV_POOL && op->res == -ENOBUFS)
+        return false; /* as where the kernel finds none: it waits for some */
     s->sys.completions++;
     return true;
 }
