@@ -86,8 +86,8 @@ WEFT_API WEFT_MUST_CHECK int weft_loop_step(struct weft_loop *l, weft_deadline d
 WEFT_API struct weft_group *weft_loop_group(struct weft_loop *l);
 
 /*
- * Cancels what is left in the root group and in groups that callbacks have opened, runs the loop
- * until it has ended, frees it with those groups. NULL is fine.
+ * Cancels what is left in the root group and then, when that has ended, in groups that callbacks
+ * have opened, runs the loop until all has ended, frees it with those groups. NULL is fine.
  */
 WEFT_API void weft_loop_close(struct weft_loop **l);
 

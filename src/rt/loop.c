@@ -144,6 +144,8 @@ bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
     l->in_turn = true;
     weft__loop_mark(l, WEFT__AT_WORK);
     weft__loop_enter(l);
+    if (WEFT__UNLIKELY(l->ending) && l->root.live == 0 && !weft__flow_canceled(&l->callback))
+        weft__flow_cancel(&l->callback); /* what callbacks have opened, and will open */
     turn(l, alive(l) ? until_ns : 0);
     weft__loop_leave(l);
     weft__loop_mark(l, WEFT__NOT_RUN);
@@ -155,15 +157,15 @@ bool weft__loop_turn(struct weft_loop *l, int64_t until_ns)
 
 void weft__loop_cancel(struct weft_loop *l)
 {
-    /* The flow of callbacks owns the root group, and what they open, now and later. */
-    weft__flow_cancel(&l->callback);
+    l->ending = true;
+    weft_group_cancel(&l->root);
     if (!l->in_turn)
         weft__loop_arm_embedding(l);
 }
 
 static void cancel_by_thread(struct weft__remote *r)
 {
-    weft__loop_cancel(WEFT__CONTAINER_OF(r, struct weft_loop, cancel_all));
+    weft__loop_cancel(WEFT__CONTAINER_OF(r, struct weft_loop, canceled));
 }
 
 static void defaults(struct weft_loop *l, const struct weft_options *o)
@@ -243,7 +245,7 @@ int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
     l->embed_fd = -1;
     l->embed_timer = -1;
     l->thread = pthread_self();
-    l->cancel_all.fn = cancel_by_thread;
+    l->canceled.fn = cancel_by_thread;
     weft__list_init(&l->later);
     weft__list_init(&l->later_pooled);
     l->works_max = SIZE_MAX;

@@ -382,7 +382,7 @@ struct weft_loop {
     struct weft__stack_pool *stacks;
     struct weft__task *dead; /* ended; its stack is given back from outside it */
     struct weft__mpsc remotes;
-    struct weft__remote cancel_all; /* posted by a cancel of the thread that runs the loop */
+    struct weft__remote canceled; /* posted by a cancel of the thread that runs the loop */
     _Atomic bool cancel_posted;
     _Atomic int remote_users; /* threads inside weft__loop_remote */
     pthread_t thread;
@@ -400,6 +400,7 @@ struct weft_loop {
     _Atomic int onlookers;        /* who read what busy_task points to: it does not end meanwhile */
     struct weft__node debug_link; /* in the list that debuggers walk: see_debug.c */
     bool in_turn;
+    bool ending;   /* it was cancelled */
     bool shuffled; /* in a simulation: what is ready runs in the order of chance; see shuffle.c */
     struct weft_options options; /* with defaults filled in */
     struct weft__log log;
@@ -526,7 +527,8 @@ void weft__loop_shuffle(struct weft_loop *l);
 
 /* The loop's side of a turn: false when nothing is left alive. */
 bool weft__loop_turn(struct weft_loop *l, int64_t until_ns);
-/* Cancels all that lives on the loop. On its thread. */
+/* Cancels the root group and, when nothing lives in that any more, as its servers have drained,
+ * the groups that callbacks have opened. On the loop's thread. */
 void weft__loop_cancel(struct weft_loop *l);
 /* Something became ready, or an alarm was set, outside the loop's turn: whoever is above it,
  * another event loop or a simulation, is to give it a turn in time. */
