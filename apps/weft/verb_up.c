@@ -94,7 +94,8 @@ static bool is_made(const char *directory)
 }
 
 /* The directory is made, for this user alone; one that somebody else made is not trusted. Where
- * XDG_RUNTIME_DIR names what is not there or another user's, it is as if it were not set. */
+ * XDG_RUNTIME_DIR is no absolute path, or no directory can be made in it, it is as if it were not
+ * set. */
 static int default_path(char *buf, size_t cap)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");

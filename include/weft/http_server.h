@@ -65,8 +65,8 @@ struct weft_http_route_options {
  * GET answers HEAD, too; OPTIONS and 405 with Allow come by themselves. Texts are copied; arg is
  * borrowed for the application's life.
  * Returns 0; -EINVAL (the pattern; the detail says where), -EEXIST (another route takes the same
- * requests; the detail says which), WEFT_ELIMIT (more than 10,000, or than 48 methods
- * that enum weft_http_method has not), -EBUSY (a server runs), -ENOMEM.
+ * requests; the detail says which), WEFT_ELIMIT (more than 10,000 routes, or more than
+ * 48 methods that are not in enum weft_http_method), -EBUSY (a server runs), -ENOMEM.
  */
 WEFT_API WEFT_MUST_CHECK int weft_http_route(struct weft_http_app *app, const char *pattern,
                                              weft_http_handler handler, void *arg);

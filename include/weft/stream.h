@@ -34,8 +34,8 @@ struct weft_dial_options {
     int attempt_delay_ms;  /* a name's next address is tried after so long; 0: 250; at least 10 */
     const char *interface; /* SO_BINDTODEVICE, socket(7): "eth0"; needs Linux 5.7 or privileges */
     /* A proxy to go through, which looks names up itself: "socks5://host:port" (RFC 1928) or
-     * "http://host:port" (CONNECT), before the host "user:password@" with %HH in them. Without a
-     * port that is 1080, and 80; a slash may end it. */
+     * "http://host:port" (CONNECT), before the host "user:password@" with %HH in them. The port
+     * may be left out (1080 for socks5, 80 for http), and a slash may end the text. */
     const char *proxy;
     int send_proxy; /* 1, 2: tells the peer first, by that version of the PROXY protocol, ... */
     const struct weft_address *proxy_from, *proxy_to; /* ... of these; NULL: the connection's own */

@@ -55,11 +55,11 @@ struct weft_ws_options {
     size_t message_max; /* bytes of a message, inflated; 0: 1 MiB. weft_ws_read_some has no such */
     uint64_t frame_max; /* bytes of a frame, as sent; 0: no maximum of its own */
 
-    /* When nothing has come for ping_ms, a ping is sent by who reads; when nothing has come pong_ms
-     * after that, what lies unread included, the connection has failed (-EHOSTDOWN). Where a ping
-     * does not get past what is being written, the peer has ping_ms + pong_ms to take some of that;
-     * where it stands behind much, the peer has pong_ms again as long as TCP sees it take of that.
-     * 0: 30 s and 20 s. ping_ms negative: never. */
+    /* When nothing has come for ping_ms, whoever reads sends a ping. When nothing has come pong_ms
+     * after that (what lies unread has come), the connection has failed (-EHOSTDOWN). If the ping
+     * cannot go out because of what is being written, the peer has ping_ms + pong_ms, from when it
+     * was due, to take some of that. If it has gone out behind much else, pong_ms begins anew as
+     * long as TCP sees the peer take some of that. 0: 30 s and 20 s. ping_ms negative: never. */
     int64_t ping_ms, pong_ms;
     int64_t close_ms; /* bounds the close handshake beside the caller's deadline; 0: 10 s */
 
