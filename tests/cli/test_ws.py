@@ -110,12 +110,13 @@ class Ws(Case):
             done = self.talk(self.serve(lambda peer, code=code: (peer.close(code), peer.frame())))
             self.assertEqual((done.returncode, done.stderr), (0, ""), code)
         reason = "no \x1b]0;title\x07\x7f\u009b2J, \u00e9t\u00e9"
-        for more in ((), ("-v",)):
-            done = self.talk(self.serve(lambda peer: (peer.close(1008, reason.encode()),
-                                                      peer.frame())), *more)
+        said = "1008 no ?]0;title???2J, \u00e9t\u00e9"
+        for more, lines in (((), []), (("-v",), ["open", f"closed by the peer: {said}"])):
+            url = self.serve(lambda peer: (peer.close(1008, reason.encode()), peer.frame()))
+            done = self.talk(url, *more)
             self.assertEqual(done.returncode, 1, done)
-            for line in done.stderr.splitlines()[-1:] + done.stderr.splitlines()[1:]:
-                self.assertIn("1008 no ?]0;title???2J, \u00e9t\u00e9", line)
+            self.assertEqual(done.stderr.splitlines(),
+                             lines + [f"weft ws: {url}: the peer closed with {said}"])
 
 
 if __name__ == "__main__":
