@@ -93,8 +93,8 @@ class Weft:
     def __init__(self, *args, driver=None, **more):
         more.setdefault("stdin", subprocess.DEVNULL)
         more.setdefault("stdout", subprocess.PIPE)
-        self.process = subprocess.Popen([WEFT, *map(str, args)],
-                                        stderr=subprocess.PIPE, env=environment(driver), **more)
+        more.setdefault("env", environment(driver))
+        self.process = subprocess.Popen([WEFT, *map(str, args)], stderr=subprocess.PIPE, **more)
         self.pending = b""
         self.alive = True  # as far as the test knows
         self.pid = self.process.pid

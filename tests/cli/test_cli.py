@@ -360,34 +360,32 @@ class Up(Case):
     def test_default_unix_path(self):
         with tempfile.TemporaryDirectory() as directory:
             env = {**os.environ, "XDG_RUNTIME_DIR": directory}
-            process = subprocess.Popen([harness.WEFT, *UP_QUIET], stdout=subprocess.PIPE, env=env,
-                                       text=True)
-            with process:
-                lines = [process.stdout.readline() for _ in range(6)]
-                path = f"{directory}/weft/echo.sock"
-                self.assertEqual(lines[5], f"listening unix:{path} echo tasks\n")
+            with Weft(*UP_QUIET, env=env) as node:
+                lines = [node.line() for _ in range(6)]
+                self.assertEqual(lines[5], f"listening unix:{directory}/weft/echo.sock echo tasks")
                 self.assertEqual(os.stat(f"{directory}/weft").st_mode & 0o777, 0o700)
-                process.send_signal(signal.SIGTERM)
-                self.assertEqual(process.wait(harness.PATIENCE), 0)
+                self.assertEqual(node.finish(), 0)
             # A directory that others may write to is not trusted.
             pathlib.Path(directory, "weft").chmod(0o777)
-            done = subprocess.run([harness.WEFT, *UP_QUIET], capture_output=True, env=env,
-                                  text=True, check=False)
-            self.assertEqual(done.returncode, 1)
-            self.assertIn("give a path with --unix", done.stderr)
+            with Weft(*UP_QUIET, env=env) as node:
+                self.assertEqual(node.wait(), 1)
+                self.assertIn(b"give a path with --unix", node.process.stderr.read())
 
     def test_default_unix_path_without_a_runtime_directory(self):
+        """The directory stays, for it is that of all nodes of this user's."""
+        path = f"unix:/tmp/weft-{os.geteuid()}/echo.sock"
         with tempfile.TemporaryDirectory() as directory:
             env = {**os.environ, "XDG_RUNTIME_DIR": f"{directory}/gone"}
-            with subprocess.Popen([harness.WEFT, *UP_QUIET], stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, env=env, text=True) as process:
-                lines = [process.stdout.readline() for _ in range(6)]
-                process.send_signal(signal.SIGTERM)
-                _, said = process.communicate(timeout=harness.PATIENCE)
-        path = f"unix:/tmp/weft-{os.geteuid()}/echo.sock"
-        # Somebody else may have a node there, and then this one says so.
-        self.assertIn(path, lines[5] or said)
-        self.assertNotIn("cannot make", said)
+            with Weft(*UP_QUIET, env=env) as node:
+                try:
+                    lines = [node.line() for _ in range(6)]
+                except AssertionError as ended:  # another node has the path
+                    self.assertIn(f"cannot listen on {path}: the address is already in use",
+                                  str(ended))
+                    self.assertEqual(node.wait(), 1)
+                    return
+                self.assertEqual(lines[5], f"listening {path} echo tasks")
+                self.assertEqual(node.finish(), 0)
 
 
 def refused(port):
