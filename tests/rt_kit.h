@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the tests of the runtime share: a case is run on every loop driver that this machine has,
- * and must leave no descriptor behind.
+ * or once where that says it all, and must leave no descriptor behind.
  *
  * CHECK is for code that runs in tasks, callbacks and other threads, from where a test framework
  * cannot jump out: it says what failed and where, and ends the program.
@@ -76,15 +76,21 @@ _Noreturn static inline void kit_failed(const char *file, int line, const char *
 struct kit_case {
     const char *name;
     weft_fn body;                      /* runs as the first task, and is to return 0; or */
-    void (*plain)(const char *driver); /* runs on a plain thread */
+    void (*plain)(const char *driver); /* runs on a plain thread; or */
+    void (*once)(void);                /* the same, on the first driver only */
 };
 #define IN_TASK(fn)                                                                                \
     {                                                                                              \
-#fn, fn, NULL                                                                              \
+#fn, fn, NULL, NULL                                                                        \
     }
 #define ON_THREAD(fn)                                                                              \
     {                                                                                              \
-#fn, NULL, fn                                                                              \
+#fn, NULL, fn, NULL                                                                        \
+    }
+/* Uses no driver: all is simulated, say. */
+#define ONCE(fn)                                                                                   \
+    {                                                                                              \
+#fn, NULL, NULL, fn                                                                        \
     }
 
 struct kit_run {
@@ -121,6 +127,8 @@ static inline void kit_one(void **state)
     size_t fds = kit_count_own_fds();
     if (r->c->plain != NULL) {
         r->c->plain(r->driver);
+    } else if (r->c->once != NULL) {
+        r->c->once();
     } else {
         struct weft_options o = {.driver = r->driver};
         int result = weft_run(&o, r->c->body, NULL);
@@ -145,6 +153,7 @@ static inline int kit_main(const struct kit_case *cases, size_t n)
     struct kit_run *runs = test_calloc(2 * n, sizeof *runs);
     const char *only = getenv("WEFT_DRIVER");
     size_t total = 0;
+    bool first = true;
     for (size_t i = 0; i < 2; i++) {
         struct weft_options o = {.driver = drivers[i]};
         if (only != NULL && only[0] != '\0' && strcmp(only, drivers[i]) != 0)
@@ -153,13 +162,17 @@ static inline int kit_main(const struct kit_case *cases, size_t n)
             print_message("not on %s: %s\n", drivers[i], weft_error_detail());
             continue;
         }
-        for (size_t k = 0; k < n; k++, total++) {
+        for (size_t k = 0; k < n; k++) {
+            if (cases[k].once != NULL && !first)
+                continue;
             runs[total] = (struct kit_run){.c = &cases[k], .driver = drivers[i]};
             (void)snprintf(runs[total].name, sizeof runs[total].name, "%s: %s", drivers[i],
                            cases[k].name);
             tests[total] = (struct CMUnitTest){
                 .name = runs[total].name, .test_func = kit_one, .initial_state = &runs[total]};
+            total++;
         }
+        first = false;
     }
     (void)weft_now_ns();
     int failed = _cmocka_run_group_tests("runtime", tests, total, NULL, NULL);

@@ -208,9 +208,8 @@ static int wants_trailers(struct scene *x, struct weft_http_client *c)
 }
 
 /* Behind a body of nothing, too, in whatever pieces they come. */
-static void trailers(const char *driver)
+static void trailers(void)
 {
-    (void)driver;
     play(&(struct scene){.connection = one_by_one, .client = wants_trailers});
     play(&(struct scene){.connection = both_at_once, .client = wants_trailers});
 }
@@ -268,10 +267,9 @@ static int fails_half_way(struct scene *x, struct weft_http_client *c)
 }
 
 /* An error of the producer's ends the request, whatever a connection could mean by it. */
-static void producers_fail(const char *driver)
+static void producers_fail(void)
 {
     static const int errors[] = {-EPIPE, -ECONNRESET, WEFT_EEOF, -EIO};
-    (void)driver;
     for (size_t i = 0; i < WEFT__ARRAY_LEN(errors); i++) {
         struct scene x = {
             .connection = waits_for_more, .client = fails_half_way, .fails = errors[i]};
@@ -355,11 +353,10 @@ static void let(const char *says, size_t says_len, const char *then, size_t then
     CHECK(x.came_ms >= came_ms && x.came_ms < came_ms + 500);
 }
 
-static void asks_first(const char *driver)
+static void asks_first(void)
 {
     static const char hints[] = HINTS, both[] = HINTS CONTINUE, refusal[] = TOO_MUCH,
                       ok[] = OK_ALONE, ok_head[] = OK_HEAD, end[] = "\0\0\0\0\1\0\0\0\1";
-    (void)driver;
     let(both, sizeof both - 1, ok, sizeof ok - 1, 300, 300);
     let(ok_head, sizeof ok_head - 1, end, sizeof end - 1, 300, 300);
     let(hints, sizeof hints - 1, ok, sizeof ok - 1, 0, 1000); /* it does not know of it */
@@ -421,9 +418,8 @@ static int asks_ours(struct scene *x, struct weft_http_client *c)
     return 0;
 }
 
-static void asks_first_of_ours(const char *driver)
+static void asks_first_of_ours(void)
 {
-    (void)driver;
     play_with(&(struct scene){.client = asks_ours}, be_our_server);
 }
 
@@ -475,16 +471,15 @@ static int asks_too_long(struct scene *x, struct weft_http_client *c)
 }
 
 /* The target counts as the fields do; and that it does not go is no fault of the connection. */
-static void too_long(const char *driver)
+static void too_long(void)
 {
     struct scene x = {.connection = answers_twice, .client = asks_too_long};
-    (void)driver;
     play(&x);
     CHECK_EQ(x.connections, 1);
 }
 
 static const struct kit_case cases[] = {
-    ON_THREAD(too_long),   ON_THREAD(trailers),           ON_THREAD(producers_fail),
-    ON_THREAD(asks_first), ON_THREAD(asks_first_of_ours),
+    ONCE(too_long),   ONCE(trailers),           ONCE(producers_fail),
+    ONCE(asks_first), ONCE(asks_first_of_ours),
 };
 KIT_MAIN(cases)

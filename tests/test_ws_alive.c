@@ -105,9 +105,8 @@ static int busy_client(void *arg)
     return 0;
 }
 
-static void works_between_reads(const char *driver)
+static void works_between_reads(void)
 {
-    (void)driver;
     simulate(busy_server, busy_client);
 }
 
@@ -140,9 +139,8 @@ static int absent_client(void *arg)
     return 0;
 }
 
-static void pong_lies_unread(const char *driver)
+static void pong_lies_unread(void)
 {
-    (void)driver;
     simulate(absent_server, absent_client);
 }
 
@@ -172,9 +170,8 @@ static int told_client(void *arg)
     return 0;
 }
 
-static void closes_after_silence(const char *driver)
+static void closes_after_silence(void)
 {
-    (void)driver;
     simulate(telling_server, told_client);
 }
 
@@ -236,9 +233,8 @@ static int slow_client(void *arg)
     return 0;
 }
 
-static void takes_it_slowly(const char *driver)
+static void takes_it_slowly(void)
 {
-    (void)driver;
     for (int i = 0; i < 2; i++) {
         encoded = i > 0;
         simulate(long_server, slow_client);
@@ -271,9 +267,8 @@ static int deaf_client(void *arg)
     return 0;
 }
 
-static void takes_nothing(const char *driver)
+static void takes_nothing(void)
 {
-    (void)driver;
     simulate(stuck_server, deaf_client);
 }
 
@@ -359,9 +354,8 @@ static int slow_callback_client(void *arg)
     return 0;
 }
 
-static void callbacks_are_taken_slowly(const char *driver)
+static void callbacks_are_taken_slowly(void)
 {
-    (void)driver;
     simulate(slow_callback_server, slow_callback_client);
 }
 
@@ -373,9 +367,8 @@ static int stuck_callback_server(void *arg)
     return 0;
 }
 
-static void callbacks_are_not_taken(const char *driver)
+static void callbacks_are_not_taken(void)
 {
-    (void)driver;
     simulate(stuck_callback_server, deaf_client);
 }
 
@@ -472,10 +465,8 @@ static int ping_stands_in_line(void *arg)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(late_on_drivers),           IN_TASK(ping_stands_in_line),
-    ON_THREAD(works_between_reads),     ON_THREAD(pong_lies_unread),
-    ON_THREAD(closes_after_silence),    ON_THREAD(takes_it_slowly),
-    ON_THREAD(takes_nothing),           ON_THREAD(callbacks_are_taken_slowly),
-    ON_THREAD(callbacks_are_not_taken),
+    IN_TASK(late_on_drivers), IN_TASK(ping_stands_in_line),     ONCE(works_between_reads),
+    ONCE(pong_lies_unread),   ONCE(closes_after_silence),       ONCE(takes_it_slowly),
+    ONCE(takes_nothing),      ONCE(callbacks_are_taken_slowly), ONCE(callbacks_are_not_taken),
 };
 KIT_MAIN(cases)
