@@ -5,6 +5,8 @@
  */
 #include "ws_kit.h"
 
+#include <sys/socket.h>
+
 #include <weft/listener.h>
 #include <weft/server.h>
 #include <weft/sim.h>
@@ -423,6 +425,9 @@ static struct weft_ws *fill(struct weft_stream **client)
     CHECK_EQ(weft_listen(&l, "tcp://127.0.0.1:0", NULL), 0);
     CHECK(weft_listener_endpoint(l, endpoint, sizeof endpoint) > 0);
     CHECK_EQ(weft_dial(client, endpoint, NULL, WS_SOON), 0);
+    /* So that TCP tells of what is read soon: a buffer that has grown holds that back for long. */
+    CHECK_EQ(setsockopt(weft_stream_fd(*client), SOL_SOCKET, SO_RCVBUF, &(int){65536}, sizeof(int)),
+             0);
     CHECK_EQ(weft_accept(l, &s, WS_SOON), 0);
     weft_listener_close(&l);
     struct weft_ws *ws = ws_kit_open(s, true, NULL, NULL);
