@@ -8,11 +8,10 @@
 
 #include <weft/sim.h>
 
+#include "http2_frame_kit.h"
 #include "http_kit.h"
 
 #define SOON weft_after_s(600)
-#define GOAWAY 7
-#define RST_STREAM 3
 
 struct place;
 
@@ -83,34 +82,24 @@ static inline void open_window(struct client *c, uint32_t id, uint8_t by)
     put_frame(c, 8, 0, id, body, sizeof body);
 }
 
-static inline uint32_t number_of(const uint8_t b[4])
-{
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
 /*
  * Reads until that stream ends (0), is reset (RST_STREAM), or the connection is to end (GOAWAY);
  * *code: of these two. WEFT_EEOF: it has just ended.
  */
 static inline int await(struct client *c, uint32_t id, uint32_t *code)
 {
-    uint8_t h[9], body[16384];
+    struct h2_frame f;
     for (;;) {
-        int err = weft_read_full(c->s, h, sizeof h, SOON);
+        int err = read_frame(c->s, &f, SOON);
         CHECK(err == 0 || err == WEFT_EEOF);
         if (err < 0)
             return err;
-        size_t len = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
-        CHECK(len <= sizeof body);
-        if (len > 0)
-            CHECK_EQ(weft_read_full(c->s, body, len, SOON), 0);
-        size_t at = h[3] == GOAWAY ? 4 : 0;
-        *code = len >= at + 4 ? number_of(body + at) : 0;
-        if (h[3] == 1)
-            c->status = body[0];
-        if (h[3] == GOAWAY || (h[3] == RST_STREAM && number_of(h + 5) == id))
-            return h[3];
-        if (h[3] < 2 && number_of(h + 5) == id && (h[4] & 1) != 0)
+        *code = number_of(f.body + (f.type == GOAWAY ? 4 : 0));
+        if (f.type == HEADERS)
+            c->status = f.body[0];
+        if (f.type == GOAWAY || (f.type == RST_STREAM && f.id == id))
+            return f.type;
+        if ((f.type == DATA || f.type == HEADERS) && f.id == id && (f.flags & END_STREAM) != 0)
             return 0;
     }
 }

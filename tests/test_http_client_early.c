@@ -3,6 +3,7 @@
  * The HTTP client and servers that answer before they have the whole body, and read no more of it:
  * they are heard while the body is sent, from tasks and plain threads, by HTTP/1.1 and HTTP/2.
  */
+#include "http2_frame_kit.h"
 #include "http_client_kit.h"
 
 #include <weft/offload.h>
@@ -333,32 +334,24 @@ static int refuse_h2(struct weft_stream *s, void *arg)
                                 "413" /* :status, RFC 7541 section 6.2.2 */
                                 "\0\0\4\0\1\0\0\0\1nope";
     struct early *e = arg;
-    uint8_t head[9], body[16384];
+    struct h2_frame f;
+    char preface[24];
     e->connections++;
-    CHECK_EQ(weft_read_full(s, body, 24, soon()), 0); /* the preface */
-    do {
-        CHECK_EQ(weft_read_full(s, head, sizeof head, soon()), 0);
-        size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
-        CHECK(len <= sizeof body);
-        CHECK_EQ(weft_read_full(s, body, len, soon()), 0);
-    } while (head[3] != 1);
+    CHECK_EQ(weft_read_full(s, preface, sizeof preface, soon()), 0);
+    do
+        CHECK_EQ(read_frame(s, &f, soon()), 0);
+    while (f.type != HEADERS);
     CHECK_EQ(weft_write(s, reply, sizeof reply - 1, soon()), 0);
     CHECK_EQ(weft_flush(s, soon()), 0);
     CHECK_EQ(weft_event_wait(&e->done, soon()), 0);
     return 0;
 }
 
-/* The next frame; the code of an RST_STREAM. */
-static int read_frame(struct weft_stream *s, uint8_t head[9], uint32_t *code)
+/* The next frame of a body that does not end. */
+static void read_more(struct weft_stream *s, struct h2_frame *f)
 {
-    uint8_t body[16384];
-    CHECK_EQ(weft_read_full(s, head, 9, soon()), 0);
-    size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
-    CHECK(len <= sizeof body);
-    CHECK_EQ(weft_read_full(s, body, len, soon()), 0);
-    CHECK(head[3] != 0 || (head[4] & 1) == 0); /* no data with END_STREAM */
-    *code = len >= 4 ? body[3] : 0;
-    return (int)len;
+    CHECK_EQ(read_frame(s, f, soon()), 0);
+    CHECK(f->type != DATA || (f->flags & END_STREAM) == 0);
 }
 
 /* Says 413 when a window's worth of the body has come, and opens the window wide before the rest of
@@ -376,26 +369,26 @@ static int refuse_h2_opening(struct weft_stream *s, void *arg)
                                 "12345678",
                       rest[] = "\0\0\2\0\1\0\0\0\1pe";
     struct early *e = arg;
-    uint8_t head[9] = {0}, preface[24];
-    uint32_t code = 0;
+    struct h2_frame f;
+    char preface[24];
     CHECK_EQ(weft_read_full(s, preface, sizeof preface, soon()), 0);
     CHECK_EQ(weft_write(s, settings, sizeof settings - 1, soon()), 0);
     while (e->got < 65535) {
-        int len = read_frame(s, head, &code);
-        e->got += head[3] == 0 ? (size_t)len : 0;
+        read_more(s, &f);
+        e->got += f.type == DATA ? f.len : 0;
     }
     for (int i = 0; i < 2; i++) { /* two answers, for the first overtakes what is ready */
         CHECK_EQ(weft_write(s, i == 0 ? reply : reply + 51, i == 0 ? sizeof reply - 1 : 17, soon()),
                  0);
         do
-            (void)read_frame(s, head, &code);
-        while (head[3] != 6);
+            read_more(s, &f);
+        while (f.type != PING);
     }
     CHECK_EQ(weft_write(s, rest, sizeof rest - 1, soon()), 0);
     do
-        (void)read_frame(s, head, &code);
-    while (head[3] != 3);
-    CHECK_EQ(code, 8); /* CANCEL */
+        read_more(s, &f);
+    while (f.type != RST_STREAM);
+    CHECK_EQ(number_of(f.body), 8); /* CANCEL */
     weft_event_set(&e->done);
     return 0;
 }

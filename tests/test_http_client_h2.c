@@ -4,18 +4,12 @@
  * trailers, bodies that fail, bodies that are asked for first, heads that are too long. In
  * simulation; the server is mostly bytes by hand.
  */
+#include "http2_frame_kit.h"
 #include "http_client_kit.h"
 
 #include <weft/http_server.h>
 #include <weft/listener.h>
 #include <weft/sim.h>
-
-#define DATA 0
-#define HEADERS 1
-#define RST_STREAM 3
-#define PING 6
-#define GOAWAY 7
-#define END_STREAM 1
 
 struct scene {
     int (*connection)(struct weft_stream *s, struct scene *x); /* of the server */
@@ -37,33 +31,14 @@ struct scene {
 
 /* --- The server ------------------------------------------------------------------------------- */
 
-struct frame {
-    uint8_t type, flags;
-    uint32_t id;
-};
-
-/* False: the client has ended the connection. */
-static bool next_frame(struct weft_stream *s, struct frame *f)
-{
-    uint8_t head[9], body[16384];
-    if (weft_read_full(s, head, sizeof head, soon()) < 0)
-        return false;
-    size_t len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
-    CHECK(len <= sizeof body);
-    if (len > 0)
-        CHECK_EQ(weft_read_full(s, body, len, soon()), 0);
-    *f = (struct frame){head[3], head[4], (uint32_t)head[7] << 8 | head[8]};
-    return true;
-}
-
 /* The preface and what comes until the first head, and settings. */
-static void begin(struct weft_stream *s, struct frame *f)
+static void begin(struct weft_stream *s, struct h2_frame *f)
 {
     char preface[24];
     CHECK_EQ(weft_read_full(s, preface, sizeof preface, soon()), 0);
     CHECK_EQ(weft_write(s, "\0\0\0\4\0\0\0\0\0", 9, soon()), 0);
     do
-        CHECK(next_frame(s, f));
+        CHECK_EQ(read_frame(s, f, soon()), 0);
     while (f->type != HEADERS);
 }
 
@@ -95,9 +70,9 @@ struct accepted {
 static int run_connection(void *arg)
 {
     struct accepted *a = arg;
-    struct frame f;
+    struct h2_frame f;
     CHECK_EQ(a->x->connection(a->s, a->x), 0);
-    while (next_frame(a->s, &f))
+    while (read_frame(a->s, &f, soon()) == 0) /* until the client ends it */
         continue;
     weft_abort(&a->s);
     free(a);
@@ -173,7 +148,7 @@ static void play(struct scene *x)
 
 static int both_at_once(struct weft_stream *s, struct scene *x)
 {
-    struct frame f;
+    struct h2_frame f;
     (void)x;
     begin(s, &f);
     PUT(s, OK_HEAD TRAILERS);
@@ -182,7 +157,7 @@ static int both_at_once(struct weft_stream *s, struct scene *x)
 
 static int one_by_one(struct weft_stream *s, struct scene *x)
 {
-    struct frame f;
+    struct h2_frame f;
     (void)x;
     begin(s, &f);
     PUT(s, OK_HEAD);
@@ -235,11 +210,11 @@ static int rewind_it(void *arg)
 /* Says nothing of the second request. */
 static int waits_for_more(struct weft_stream *s, struct scene *x)
 {
-    struct frame f;
+    struct h2_frame f;
     begin(s, &f);
     PUT(s, OK_ALONE);
     do
-        CHECK(next_frame(s, &f));
+        CHECK_EQ(read_frame(s, &f, soon()), 0);
     while (f.id != 3 || (f.type != RST_STREAM && (f.flags & END_STREAM) == 0));
     x->got = f.type;
     return 0;
@@ -284,19 +259,19 @@ static void producers_fail(void)
 /* Says what it is to say some time after the head, and sees what comes then, and when. */
 static int answers_later(struct weft_stream *s, struct scene *x)
 {
-    struct frame f;
+    struct h2_frame f;
     begin(s, &f);
     int64_t began = weft_now_ns();
     CHECK_EQ(weft_sleep_ms(x->wait_ms), 0);
     CHECK_EQ(x->produced, 0);
     put(s, x->says, x->says_len);
     do
-        CHECK(next_frame(s, &f));
+        CHECK_EQ(read_frame(s, &f, soon()), 0);
     while (f.type != DATA && f.type != RST_STREAM);
     x->got = f.type;
     x->came_ms = (weft_now_ns() - began) / 1000000;
     while (f.type == DATA && (f.flags & END_STREAM) == 0)
-        CHECK(next_frame(s, &f));
+        CHECK_EQ(read_frame(s, &f, soon()), 0);
     if (f.type == DATA)
         put(s, x->then, x->then_len);
     return 0;
@@ -427,12 +402,12 @@ static void asks_first_of_ours(void)
 
 static int answers_twice(struct weft_stream *s, struct scene *x)
 {
-    struct frame f;
+    struct h2_frame f;
     (void)x;
     begin(s, &f);
     PUT(s, OK_ALONE);
     do
-        CHECK(next_frame(s, &f));
+        CHECK_EQ(read_frame(s, &f, soon()), 0);
     while (f.type != HEADERS);
     CHECK_EQ(f.id, 3); /* nothing was asked in between */
     PUT(s, "\0\0\1\1\5\0\0\0\3\x88");

@@ -10,8 +10,6 @@
 
 #include <weft/websocket.h>
 
-#define DATA 0
-#define HEADERS 1
 #define WIDE 0x7fffffffu
 
 /* A server for one client, and who holds its WebSockets. */
