@@ -8,10 +8,13 @@
 
 #include "rt_kit.h"
 
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <weft/http_server.h>
+
+#include "base/alloc.h"
 
 /* Without openat2(2) no directory is served; an emulator and valgrind do not know it. */
 static inline bool http_kit_lacks_openat2(void)
@@ -150,6 +153,58 @@ static inline size_t http_kit_count(const char *text, const char *part)
     for (; (text = strstr(text, part)) != NULL; text += strlen(part))
         n++;
     return n;
+}
+
+/* --- Middleware ------------------------------------------------------------------------------ */
+
+/* The next piece of memory that is asked for behind it is refused. */
+static inline int http_kit_no_memory(struct weft_http_request *q, struct weft_http_response *r,
+                                     void *arg)
+{
+    (void)arg;
+    weft__alloc_fail_at(1);
+    int result = weft_http_next(q, r);
+    weft__alloc_fail_at(0);
+    return result;
+}
+
+static inline int http_kit_no_entry(struct weft_http_request *q, struct weft_http_response *r,
+                                    void *arg)
+{
+    (void)q, (void)arg;
+    return weft_http_error(r, 403, "no");
+}
+
+/* --- A directory of files to serve ------------------------------------------------------------ */
+
+static char http_kit_dir[64];
+
+static inline void http_kit_dir_open(void)
+{
+    (void)snprintf(http_kit_dir, sizeof http_kit_dir, "/tmp/weft-http-XXXXXX");
+    CHECK(mkdtemp(http_kit_dir) != NULL);
+}
+
+static inline void http_kit_dir_close(void)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", http_kit_dir);
+    CHECK_EQ(system(command), 0);
+}
+
+static inline void http_kit_dir_below(const char *name)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", http_kit_dir, name);
+    CHECK_EQ(mkdir(path, 0700), 0);
+}
+
+static inline void http_kit_file(const char *name, const char *text, size_t len)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", http_kit_dir, name);
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL && fwrite(text, 1, len, f) == len && fclose(f) == 0);
 }
 
 #define HTTP_KIT_GET(target) "GET " target " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

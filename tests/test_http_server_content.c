@@ -11,49 +11,28 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <zlib.h>
-
-static char dir[64];
-
-static void write_file(const char *name, const char *text, size_t len)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    CHECK(f != NULL && fwrite(text, 1, len, f) == len && fclose(f) == 0);
-}
 
 static void make_files(void)
 {
     char path[256];
     static char big[300000];
-    (void)snprintf(dir, sizeof dir, "/tmp/weft-http-XXXXXX");
-    CHECK(mkdtemp(dir) != NULL);
-    (void)snprintf(path, sizeof path, "%s/sub", dir);
-    CHECK_EQ(mkdir(path, 0700), 0);
-    (void)snprintf(path, sizeof path, "%s/empty", dir);
-    CHECK_EQ(mkdir(path, 0700), 0);
-    write_file("a.txt", "0123456789", 10);
-    write_file("sub/index.html", "<p>index", 8);
-    write_file(".hidden", "secret", 6);
-    write_file("pre.js", "plain", 5);
-    write_file("pre.js.br", "brotli", 6);
-    write_file("pre.js.gz", "gzip", 4);
-    write_file("empty/a b<c", "x", 1);
+    http_kit_dir_open();
+    http_kit_dir_below("sub");
+    http_kit_dir_below("empty");
+    http_kit_file("a.txt", "0123456789", 10);
+    http_kit_file("sub/index.html", "<p>index", 8);
+    http_kit_file(".hidden", "secret", 6);
+    http_kit_file("pre.js", "plain", 5);
+    http_kit_file("pre.js.br", "brotli", 6);
+    http_kit_file("pre.js.gz", "gzip", 4);
+    http_kit_file("empty/a b<c", "x", 1);
     for (size_t i = 0; i < sizeof big; i++)
         big[i] = (char)('a' + i % 26);
-    write_file("big.bin", big, sizeof big);
-    (void)snprintf(path, sizeof path, "%s/out", dir);
+    http_kit_file("big.bin", big, sizeof big);
+    (void)snprintf(path, sizeof path, "%s/out", http_kit_dir);
     CHECK_EQ(symlink("/etc/passwd", path), 0);
-}
-
-static void remove_files(void)
-{
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
-    CHECK_EQ(system(command), 0);
 }
 
 #define CLOSE "Host: a\r\nConnection: close\r\n\r\n"
@@ -148,10 +127,11 @@ static void all_files(int keep_open)
     static char buf[400000];
     make_files();
     struct weft_http_app *app = http_kit_app();
-    CHECK_EQ(weft_http_static(
-                 app, "/f",
-                 &(struct weft_http_static_options){
-                     .dir = dir, .list = true, .precompressed = true, .keep_open = keep_open}),
+    CHECK_EQ(weft_http_static(app, "/f",
+                              &(struct weft_http_static_options){.dir = http_kit_dir,
+                                                                 .list = true,
+                                                                 .precompressed = true,
+                                                                 .keep_open = keep_open}),
              0);
     CHECK_EQ(weft_http_static(app, "/g", &(struct weft_http_static_options){.dir = "/nowhere"}),
              -ENOENT);
@@ -177,7 +157,7 @@ static void all_files(int keep_open)
     size_t announced = strtoul(strstr(buf, "Content-Length: ") + 16, NULL, 10);
     CHECK_EQ((size_t)(buf + n - (strstr(buf, "\r\n\r\n") + 4)), announced);
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
 }
 
 static int files(void *arg)
@@ -207,7 +187,7 @@ static void check_file(struct http_kit *k, const char *name, int status, const c
 static int change(struct weft_http_request *q, struct weft_http_response *r, void *arg)
 {
     (void)q, (void)arg;
-    write_file("a.txt", "changed", 7);
+    http_kit_file("a.txt", "changed", 7);
     return weft_http_text(r, 200, "done");
 }
 
@@ -219,28 +199,29 @@ static int changed_files(void *arg)
     (void)arg;
     make_files();
     struct weft_http_app *app = http_kit_app();
-    CHECK_EQ(weft_http_static(app, "/f",
-                              &(struct weft_http_static_options){.dir = dir, .keep_open = -1}),
-             -EINVAL);
+    CHECK_EQ(
+        weft_http_static(app, "/f",
+                         &(struct weft_http_static_options){.dir = http_kit_dir, .keep_open = -1}),
+        -EINVAL);
     CHECK_EQ(weft_http_static(app, "/f",
                               &(struct weft_http_static_options){
-                                  .dir = dir, .keep_open = 10, .keep_ms = 3600000}),
+                                  .dir = http_kit_dir, .keep_open = 10, .keep_ms = 3600000}),
              0);
     http_kit_route(app, "PUT /change", change);
     http_kit_open(&k, app, NULL);
-    (void)snprintf(from, sizeof from, "%s/new", dir);
-    (void)snprintf(to, sizeof to, "%s/a.txt", dir);
+    (void)snprintf(from, sizeof from, "%s/new", http_kit_dir);
+    (void)snprintf(to, sizeof to, "%s/a.txt", http_kit_dir);
     for (int i = 0; i < 3; i++)
         check_file(&k, "a.txt", 200, "\r\n\r\n0123456789");
-    write_file("a.txt", "shorter", 7); /* written to */
+    http_kit_file("a.txt", "shorter", 7); /* written to */
     check_file(&k, "a.txt", 200, "\r\n\r\nshorter");
     check_file(&k, "a.txt", 200, "Content-Length: 7\r\n");
-    write_file("new", "renamed", 7); /* replaced */
+    http_kit_file("new", "renamed", 7); /* replaced */
     CHECK_EQ(rename(from, to), 0);
     check_file(&k, "a.txt", 200, "\r\n\r\nrenamed");
     CHECK_EQ(unlink(to), 0); /* deleted */
     check_file(&k, "a.txt", 404, "no such file");
-    write_file("a.txt", "again", 5);
+    http_kit_file("a.txt", "again", 5);
     check_file(&k, "a.txt", 200, "\r\n\r\nagain");
     /* Also by a request of the same piece, between two that ask for it. */
     static const char piece[] = "GET /f/a.txt HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -251,7 +232,7 @@ static int changed_files(void *arg)
     CHECK(strstr(answers, "\r\n\r\nagain") != NULL);
     CHECK(strstr(answers, "\r\n\r\nchanged") != NULL);
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
@@ -264,10 +245,11 @@ static int cold_files(void *arg)
     (void)arg;
     make_files();
     struct weft_http_app *app = http_kit_app();
-    CHECK_EQ(weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = dir}), 0);
+    CHECK_EQ(weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = http_kit_dir}),
+             0);
     http_kit_open(&k, app, NULL);
     for (int i = 0; i < 6; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", dir, i % 2 == 0 ? "a.txt" : "big.bin");
+        (void)snprintf(path, sizeof path, "%s/%s", http_kit_dir, i % 2 == 0 ? "a.txt" : "big.bin");
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         CHECK(fd >= 0 && fdatasync(fd) == 0);
         CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
@@ -283,7 +265,7 @@ static int cold_files(void *arg)
             CHECK(body[at] == (char)(i % 2 == 0 ? '0' + at : 'a' + at % 26));
     }
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
@@ -294,13 +276,15 @@ static int leased_file(void *arg)
     char path[256];
     (void)arg;
     make_files();
-    (void)snprintf(path, sizeof path, "%s/a.txt", dir);
+    (void)snprintf(path, sizeof path, "%s/a.txt", http_kit_dir);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     CHECK(fd >= 0);
     void (*before)(int) = signal(SIGIO, SIG_IGN); /* by which its holder is asked to give it back */
     if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {    /* not every file system has them */
         struct weft_http_app *app = http_kit_app();
-        CHECK_EQ(weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = dir}), 0);
+        CHECK_EQ(
+            weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = http_kit_dir}),
+            0);
         http_kit_open(&k, app, NULL);
         check_file(&k, "a.txt", 503, "another program holds the file");
         CHECK_EQ(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
@@ -309,7 +293,7 @@ static int leased_file(void *arg)
     }
     CHECK_EQ(close(fd), 0);
     CHECK(signal(SIGIO, before) != SIG_ERR);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 

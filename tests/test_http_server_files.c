@@ -8,46 +8,17 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "base/alloc.h"
 #include "http/static.h"
-
-static char dir[64];
-
-static void make(const char *name, const char *text)
-{
-    char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (text == NULL) {
-        CHECK_EQ(mkdir(path, 0700), 0);
-        return;
-    }
-    FILE *f = fopen(path, "w");
-    CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
-}
 
 static void make_files(void)
 {
-    (void)snprintf(dir, sizeof dir, "/tmp/weft-http-XXXXXX");
-    CHECK(mkdtemp(dir) != NULL);
-    make("a.txt", "0123456789");
-    make("a.txt.gz", "gzip");
-    make("private", NULL);
-    make("private/docs", NULL);
-    make("private/docs/secret.txt", "secret");
-    make("private/docs/index.html", "secret");
-}
-
-static void remove_files(void)
-{
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
-    CHECK_EQ(system(command), 0);
-}
-
-static int no_entry(struct weft_http_request *q, struct weft_http_response *r, void *arg)
-{
-    (void)q, (void)arg;
-    return weft_http_error(r, 403, "no");
+    http_kit_dir_open();
+    http_kit_file("a.txt", "0123456789", 10);
+    http_kit_file("a.txt.gz", "gzip", 4);
+    http_kit_dir_below("private");
+    http_kit_dir_below("private/docs");
+    http_kit_file("private/docs/secret.txt", "secret", 6);
+    http_kit_file("private/docs/index.html", "secret", 6);
 }
 
 /* There is one way to write the path of a file, so middleware over a part of them sees all that
@@ -80,9 +51,10 @@ static int one_name(void *arg)
     make_files();
     for (int keep = 0; keep < 2; keep++) {
         struct weft_http_app *app = http_kit_app();
-        CHECK_EQ(weft_http_use(app, "/private/docs", no_entry, NULL), 0);
+        CHECK_EQ(weft_http_use(app, "/private/docs", http_kit_no_entry, NULL), 0);
         CHECK_EQ(weft_http_static(
-                     app, "/", &(struct weft_http_static_options){.dir = dir, .keep_open = keep}),
+                     app, "/",
+                     &(struct weft_http_static_options){.dir = http_kit_dir, .keep_open = keep}),
                  0);
         http_kit_open(&k, app, NULL);
         for (size_t i = 0; i < WEFT__ARRAY_LEN(rows); i++) {
@@ -94,7 +66,7 @@ static int one_name(void *arg)
         }
         http_kit_close(&k);
     }
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
@@ -115,7 +87,8 @@ static int vary(void *arg)
     struct weft_http_app *app = http_kit_app();
     CHECK_EQ(weft_http_use(app, "/", by_origin, NULL), 0);
     CHECK_EQ(weft_http_static(
-                 app, "/f", &(struct weft_http_static_options){.dir = dir, .precompressed = true}),
+                 app, "/f",
+                 &(struct weft_http_static_options){.dir = http_kit_dir, .precompressed = true}),
              0);
     http_kit_open(&k, app, NULL);
     (void)http_kit_ask(&k,
@@ -125,7 +98,7 @@ static int vary(void *arg)
     CHECK(http_kit_has(buf, "\r\n\r\ngzip"));
     CHECK(http_kit_has(buf, "Vary: Origin") && http_kit_has(buf, "Vary: Accept-Encoding"));
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
@@ -145,9 +118,10 @@ static int on_a_thread(void *arg)
     char buf[4096];
     (void)arg;
     make_files();
-    CHECK_EQ(weft_http_static(app, "/f",
-                              &(struct weft_http_static_options){.dir = dir, .keep_open = 10}),
-             0);
+    CHECK_EQ(
+        weft_http_static(app, "/f",
+                         &(struct weft_http_static_options){.dir = http_kit_dir, .keep_open = 10}),
+        0);
     CHECK_EQ(weft_server_open(&server, g, "tcp://127.0.0.1:0", &o, lend, app, NULL), 0);
     CHECK(weft_server_endpoint(server, k.endpoint, sizeof k.endpoint) > 0);
     (void)http_kit_ask(&k, "GET /f/a.txt HTTP/1.1\r\nHost: a\r\n\r\n" HTTP_KIT_GET("/f/a.txt"), buf,
@@ -155,7 +129,7 @@ static int on_a_thread(void *arg)
     CHECK_EQ(http_kit_count(buf, "\r\n\r\n0123456789"), 2);
     CHECK_EQ(weft_group_close(&g), 0);
     weft_http_app_close(&app);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
@@ -164,7 +138,7 @@ static int cut_short(struct weft_http_request *q, struct weft_http_response *r, 
 {
     char path[128];
     (void)q, (void)arg;
-    (void)snprintf(path, sizeof path, "%s/a.txt", dir);
+    (void)snprintf(path, sizeof path, "%s/a.txt", http_kit_dir);
     struct weft__http_file f = {
         .fd = open(path, O_RDONLY | O_CLOEXEC), .name = "a.txt", .cache_control = "max-age=99"};
     CHECK(f.fd >= 0 && fstat(f.fd, &f.st) == 0);
@@ -213,17 +187,8 @@ static int shorter_than_told(void *arg)
     CHECK(http_kit_has(buf, "X-More: 1"));
     CHECK(strstr(buf, "ETag") == NULL && strstr(buf, "Cache-Control") == NULL);
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
     return 0;
-}
-
-static int no_memory(struct weft_http_request *q, struct weft_http_response *r, void *arg)
-{
-    (void)arg;
-    weft__alloc_fail_at(1);
-    int result = weft_http_next(q, r);
-    weft__alloc_fail_at(0);
-    return result;
 }
 
 /* A path for which there is no memory is none, not that of the directory. */
@@ -234,10 +199,10 @@ static int path_without_memory(void *arg)
     (void)arg;
     make_files();
     struct weft_http_app *app = http_kit_app();
-    CHECK_EQ(weft_http_use(app, "/", no_memory, NULL), 0);
-    CHECK_EQ(
-        weft_http_static(app, "/f", &(struct weft_http_static_options){.dir = dir, .list = true}),
-        0);
+    CHECK_EQ(weft_http_use(app, "/", http_kit_no_memory, NULL), 0);
+    CHECK_EQ(weft_http_static(
+                 app, "/f", &(struct weft_http_static_options){.dir = http_kit_dir, .list = true}),
+             0);
     http_kit_open(&k, app, NULL);
     (void)snprintf(request, sizeof request,
                    "GET /f/%03000d/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 1);
@@ -245,7 +210,7 @@ static int path_without_memory(void *arg)
     CHECK(strstr(buf, "a.txt") == NULL);
     CHECK_EQ(http_kit_status(buf), 500);
     http_kit_close(&k);
-    remove_files();
+    http_kit_dir_close();
     return 0;
 }
 
