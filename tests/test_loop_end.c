@@ -236,9 +236,10 @@ static int runs_a_loop_within_a_shield(void *arg)
 /* A shield keeps a cancel from a loop as it does from a wait: for so long, and no longer. */
 static void a_threads_shield_is_around_its_loop(const char *driver)
 {
+    static const int shield_ms[] = {30, 60000, 1};
     for (int i = 0; i < 3; i++) {
         struct weft_group *g = kit_group();
-        struct shielded_loop s = {.driver = driver, .ms = i == 1 ? 60000 : 30 - 29 * (i / 2)};
+        struct shielded_loop s = {.driver = driver, .ms = shield_ms[i]};
         s.d = i == 1 ? weft_after_ms(60) : WEFT_NEVER;
         kit_go(g, "shielded", runs_a_loop_within_a_shield, &s);
         while (!s.within)

@@ -45,7 +45,7 @@ static void one_of_two_joins(const char *driver)
     struct weft_task *first = kit_spawn(g, "first", joins_first, &j);
     struct weft_task *t = j.target;
     int result = 1;
-    CHECK_EQ(weft_task_join(&t, NULL, weft_after_ms(50)), -EBUSY);
+    CHECK_EQ(weft_task_join(&t, NULL, weft_after_s(20)), -EBUSY);
     CHECK(j.overtake);
     weft_task_cancel(t);
     CHECK_EQ(weft_task_join(&first, &result, WEFT_NEVER), 0);
