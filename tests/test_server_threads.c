@@ -110,8 +110,10 @@ static int without_threads_accepting_pauses(void *arg)
         int err = weft_dial(&c[i], s.endpoint, NULL, weft_after_s(20));
         CHECK(err == 0 || err == -ECONNRESET); /* one that is lost */
     }
-    while (refused_threads == 0)
+    for (weft_deadline until = weft_after_s(20); refused_threads == 0;) {
+        CHECK(weft_left_ns(until) > 0);
         CHECK_EQ(weft_yield(), 0);
+    }
     CHECK_EQ(weft_sleep_ms(100), 0); /* pauses of 10 ms, 20 ms, 40 ms ... */
     CHECK(refused_threads < MANY / 2);
     no_threads = false;
@@ -166,12 +168,16 @@ static int who_is_refused_holds_up_nobody(void *arg)
     few = before;
     few.rlim_cur = sizeof others / sizeof others[0];
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-    while ((others[n] = dup(0)) >= 0) /* with none left, all stay in the queue */
+    while ((others[n] = dup(fds[0])) >= 0) /* with none left, all stay in the queue */
         n++;
+    CHECK_EQ(errno, EMFILE);
     for (int i = 0; i <= REFUSED; i++)
         CHECK_EQ(connect(fds[i], (const struct sockaddr *)&to, sizeof to), 0);
-    while (stats(&s).backoffs < 7) /* then it pauses for long enough to be stopped meanwhile */
+    /* Then it pauses for long enough to be stopped meanwhile. */
+    for (weft_deadline until = weft_after_s(20); stats(&s).backoffs < 7;) {
+        CHECK(weft_left_ns(until) > 0);
         CHECK_EQ(weft_sleep_ms(1), 0);
+    }
     while (n > 0)
         close(others[--n]);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
