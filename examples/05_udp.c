@@ -22,9 +22,10 @@ static int server(const char *endpoint)
     }
     while (err >= 0) {
         ssize_t n = weft_udp_recv(u, datagram, sizeof datagram, &from, WEFT_NEVER);
-        if (n >= 0 && weft_udp_send(u, datagram, (size_t)n, &from, WEFT_NEVER) < 0)
+        if (n < 0)
+            err = (int)n;
+        else if (weft_udp_send(u, datagram, (size_t)n, &from, WEFT_NEVER) < 0)
             continue; /* who cannot be answered does not end the server for the others */
-        err = n < 0 ? (int)n : 0;
     }
     weft_udp_close(&u);
     return err;
