@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "http/h2.h"
 #include "http/h2_pool.h"
-#include "rt/rt.h"
+#include "net/stream.h"
 
 #define PIECE 8000u /* sent whole or not at all by every stream below */
 #define OUT_MAX (64u << 10)
@@ -143,7 +143,7 @@ static int send_all(struct weft__h2 *h2, weft_deadline d)
     if (err < 0 || (h2->gathering && weft__buffer_len(&h2->out) < OUT_MAX / 2))
         return err < 0 ? err : 0;
     while ((err = collect(h2, NULL)) > 0) {
-        while (weft__buffer_len(&h2->out) > 0) {
+        while (weft__buffer_len(&h2->out) > 0 && h2->error == 0) {
             size_t len = weft__min_size(weft__buffer_len(&h2->out), PIECE);
             err = weft_write(h2->s, weft__buffer_data(&h2->out), len, d);
             if (err < 0)
@@ -153,6 +153,15 @@ static int send_all(struct weft__h2 *h2, weft_deadline d)
     }
     weft__buffer_trim(&h2->out);
     return err;
+}
+
+void weft__h2_poke(struct weft__h2 *h2)
+{
+    struct weft__flow *f = h2->s->reader;
+    if (h2->error < 0 || !h2->pumping || h2->s->loop == NULL || f == NULL || f->wait == NULL)
+        return; /* it sends before it reads again */
+    h2->poked = true;
+    weft__wait_abort(f->wait, -ETIMEDOUT);
 }
 
 int weft__h2_flush(struct weft__h2 *h2, weft_deadline d)
@@ -255,7 +264,10 @@ static int pump(struct weft__h2 *h2, bool keep, weft_deadline d)
         weft__h2_break(h2, weft__fail(WEFT_EEOF, "the HTTP/2 connection has ended"));
         return 0;
     }
+    h2->poked = false;
     ssize_t n = weft__h2_next(h2, &data, d);
+    if (n == -ETIMEDOUT && h2->poked && !h2->s->timed_out)
+        return 0;
     if (n < 0 && cut_off(h2, (int)n))
         return (int)n;
     if (n > 0) {
@@ -529,7 +541,7 @@ void weft__h2_close(struct weft__h2 **ret)
     struct weft__h2 *h2 = *ret;
     if (h2 == NULL)
         return;
-    WEFT__ASSERT(weft__list_empty(&h2->waits));
+    WEFT__ASSERT(weft__list_empty(&h2->waits) && !h2->flushing && h2->inside == 0);
     h2->error = h2->error < 0 ? h2->error : WEFT_ECLOSED;
     WEFT__LIST_EACH_SAFE(&h2->streams, n, tmp) {
         struct weft__h2_stream *st = WEFT__CONTAINER_OF(n, struct weft__h2_stream, link);

@@ -113,6 +113,7 @@ struct weft__h2 {
     bool server;
     bool kept;
     bool pumping, flushing;
+    bool poked;       /* who reads was sent back to send, and not by its deadline */
     bool leaving;     /* GOAWAY is about to go: whoever flushes tells when it has */
     bool gathering;   /* frames are kept, while there is room, for somebody who will flush soon */
     bool peer_goaway; /* no new streams of ours */
@@ -123,6 +124,8 @@ struct weft__h2 {
     struct weft__list streams;
     struct weft__list waits;   /* of all streams, in the order in which they came */
     struct weft__list tunnels; /* servers: that have outlived their requests (h2_tunnel.c) */
+    size_t inside;             /* calls of tunnels that are under way, some of which wait */
+    struct weft__wait *leaver; /* of who waits until there are none; NULL: nobody */
     struct weft__buffer out;   /* from nghttp2, and not in the stream below yet */
     size_t n_streams;
     size_t held;       /* bytes that streams hold for want of windows */
@@ -141,7 +144,7 @@ struct weft__h2 {
  * the settings. Does not wait. -ENOMEM. */
 int weft__h2_open(struct weft__h2 **ret, struct weft_stream *s, bool server,
                   const struct weft__h2_options *o);
-/* Nobody is inside, all streams have been let go. NULL is fine. */
+/* Nobody is inside, nor sends; all streams have been let go. NULL is fine. */
 void weft__h2_close(struct weft__h2 **h2);
 
 /*
@@ -156,6 +159,9 @@ int weft__h2_wait(struct weft__h2 *h2, struct weft__h2_stream *st, bool (*done)(
 int weft__h2_collect(struct weft__h2 *h2, const struct weft__h2_stream *st);
 /* Sends what nghttp2 has to send. Another flow may be doing so; then it does it. */
 int weft__h2_flush(struct weft__h2 *h2, weft_deadline d);
+/* Has the one who reads for all send what there is, and look whether what it waits for has come.
+ * Does not wait, so it is also for who may not stay: the connection may end meanwhile. */
+void weft__h2_poke(struct weft__h2 *h2);
 /* Says that no new streams are taken, last_id the last that is served; -1: those so far. */
 int weft__h2_goaway(struct weft__h2 *h2, int32_t last_id, uint32_t code);
 /* True while requests can be sent (clients). */

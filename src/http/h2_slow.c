@@ -45,7 +45,7 @@ ssize_t weft__h2_next(struct weft__h2 *h2, const void **data, weft_deadline d)
     weft_deadline limit = {now + max_ms * NS_PER_MS - h2->slow_ns};
     ssize_t n = weft_peek(h2->s, data, weft_earlier(d, limit));
     h2->slow_ns += weft_now_ns() - now;
-    if (n != -ETIMEDOUT || h2->s->timed_out || d.ns < limit.ns)
+    if (n != -ETIMEDOUT || h2->poked || h2->s->timed_out || d.ns < limit.ns)
         return n;
     return too_slow(h2, body);
 }

@@ -16,7 +16,8 @@
 #include "http/h2_request.h"
 #include "net/stream.h"
 
-#define JOINED_MAX 1024u /* bytes */
+#define JOINED_MAX 1024u           /* bytes */
+#define AGAIN_NS INT64_C(10000000) /* between two interruptions of who sends */
 
 struct weft__h2_tunnel {
     struct weft_stream s;        /* first: the two are one block */
@@ -51,15 +52,32 @@ static ssize_t told(const struct weft__h2_stream *st, ssize_t res)
     return res == WEFT_EEOF ? -ECONNRESET : res; /* the peer has reset the stream */
 }
 
+/* While somebody is inside the connection stays. */
+static void enter(struct weft__h2_stream *st)
+{
+    st->h2->inside++;
+}
+
+static ssize_t leave(struct weft__h2_stream *st, ssize_t res)
+{
+    struct weft__wait *w = st->h2->leaver;
+    if (--st->h2->inside == 0 && w != NULL) {
+        st->h2->leaver = NULL;
+        weft__wait_trigger(w, 0);
+    }
+    return told(st, res);
+}
+
 static ssize_t await_bytes(struct weft_stream *s, const void **data, weft_deadline d)
 {
     struct weft__h2_stream *st = below(s);
     if (st == NULL)
         return is_over();
+    enter(st);
     ssize_t n = weft__h2_peek(st, data, d);
     if (n == 0)
         s->end = true;
-    return told(st, n);
+    return leave(st, n);
 }
 
 static ssize_t tunnel_read(struct weft_stream *s, void *buf, size_t cap, weft_deadline d)
@@ -116,6 +134,7 @@ static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t 
     if (st == NULL)
         return is_over();
     n = n > 1 && join(iov, n, joined) ? 1 : n;
+    enter(st);
     bool at_once = n == 1 && d.ns == WEFT_NOW.ns && iov[0].iov_len <= WEFT__H2_AT_ONCE_MAX;
     for (int i = 0; i < n && err == 0; i++) {
         size_t len = iov[i].iov_len;
@@ -123,13 +142,16 @@ static int tunnel_write(struct weft_stream *s, struct iovec *iov, int n, size_t 
                       : weft__h2_write(st, iov[i].iov_base, len, false, d);
         *moved += err == 0 ? len : len - weft__min_size(len, st->unsent);
     }
-    return (int)told(st, err);
+    return (int)leave(st, err);
 }
 
 static int tunnel_flush(struct weft_stream *s, weft_deadline d)
 {
     struct weft__h2_stream *st = below(s);
-    return st == NULL ? is_over() : (int)told(st, weft__h2_flush(st->h2, d));
+    if (st == NULL)
+        return is_over();
+    enter(st);
+    return (int)leave(st, weft__h2_flush(st->h2, d));
 }
 
 /* The end is submitted; what waits for it is flush, or finish. */
@@ -138,8 +160,10 @@ static int tunnel_shutdown(struct weft_stream *s)
     struct weft__h2_stream *st = below(s);
     if (st == NULL)
         return is_over();
+    enter(st);
     int err = weft__h2_write(st, "", 0, true, WEFT_NOW);
-    return err == -ETIMEDOUT || err == -ECANCELED || err == -EPIPE ? 0 : (int)told(st, err);
+    bool submitted = err == -ETIMEDOUT || err == -ECANCELED || err == -EPIPE;
+    return (int)leave(st, submitted ? 0 : err);
 }
 
 static int tunnel_finish(struct weft_stream *s, weft_deadline d)
@@ -147,9 +171,10 @@ static int tunnel_finish(struct weft_stream *s, weft_deadline d)
     struct weft__h2_stream *st = below(s);
     if (st == NULL)
         return 0;
+    enter(st);
     int err = s->shut || s->error < 0 ? 0 : weft__h2_write(st, "", 0, true, d);
     s->shut = true;
-    return err == -EPIPE ? 0 : (int)told(st, err); /* the peer has ended it, too */
+    return (int)leave(st, err == -EPIPE ? 0 : err); /* the peer has ended it, too */
 }
 
 /* The stream is nobody's any more. */
@@ -161,6 +186,8 @@ static void let_go(struct weft__h2_tunnel *t)
     weft__h2_let_go(st);
 }
 
+/* On a loop the connection may end while this flow would send, and nothing of it would wait for
+ * that: who reads for it sends. On a plain thread there is only this flow. */
 static void tunnel_release(struct weft_stream *s, bool abrupt)
 {
     struct weft__h2_tunnel *t = of(s);
@@ -173,7 +200,8 @@ static void tunnel_release(struct weft_stream *s, bool abrupt)
         let_go(t);
     else
         t->e->tunnel = NULL;
-    int err = weft__h2_flush(h2, WEFT_NOW);
+    weft__h2_poke(h2);
+    int err = s->loop == NULL ? weft__h2_flush(h2, WEFT_NOW) : 0;
     (void)err; /* who reads for the connection sends what could not be sent */
 }
 
@@ -228,29 +256,40 @@ bool weft__h2_tunnel_goes_on(struct weft__h2_exchange *e)
     return true;
 }
 
-static void interrupt(const struct weft__flow *f)
+struct ending {
+    struct weft__wait wait;
+    struct weft__alarm again;
+    struct weft__h2 *h2;
+};
+
+/* Who waits for a stream has been woken; one of them may send instead, and he may be between two
+ * waits of his write: hence again. */
+static void interrupt(struct weft__alarm *a)
 {
-    if (f != NULL && f->wait != NULL)
-        weft__wait_abort(f->wait, -ECANCELED);
+    struct ending *e = WEFT__CONTAINER_OF(a, struct ending, again);
+    struct weft_stream *s = e->h2->s;
+    if (s->writer != NULL && s->writer->wait != NULL)
+        weft__wait_abort(s->writer->wait, -ECANCELED);
+    weft__loop_alarm(s->loop, a, weft_now_ns() + AGAIN_NS);
+}
+
+/* They have the connection's memory, so no cancel and no end of a shield cuts this short. */
+static void await_leaving(struct weft__h2 *h2)
+{
+    struct ending e = {.again.fn = interrupt, .h2 = h2};
+    if (h2->inside == 0)
+        return;
+    weft__wait_init(&e.wait, "tunnels", -1, NULL);
+    h2->leaver = &e.wait;
+    interrupt(&e.again);
+    (void)weft__wait_block(&e.wait, WEFT_NEVER);
+    weft__loop_alarm_del(h2->s->loop, &e.again);
 }
 
 void weft__h2_tunnels_end(struct weft__h2 *h2)
 {
-    struct weft__node *n;
     WEFT__ASSERT(h2->error < 0);
-    if (weft__list_empty(&h2->tunnels))
-        return;
-    weft_shield(0);
-    while ((n = weft__list_first(&h2->tunnels)) != NULL) {
-        struct weft__h2_tunnel *t = WEFT__CONTAINER_OF(n, struct weft__h2_tunnel, link);
-        if (t->s.reader == NULL && t->s.writer == NULL) {
-            let_go(t);
-            continue;
-        }
-        interrupt(t->s.reader); /* again and again: it may be between two waits of its write */
-        interrupt(t->s.writer);
-        int err = weft_yield();
-        (void)err; /* it is not for long that they are inside */
-    }
-    weft_unshield();
+    await_leaving(h2);
+    WEFT__LIST_EACH_SAFE(&h2->tunnels, n, tmp)
+        let_go(WEFT__CONTAINER_OF(n, struct weft__h2_tunnel, link));
 }
