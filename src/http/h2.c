@@ -175,6 +175,8 @@ int weft__h2_flush(struct weft__h2 *h2, weft_deadline d)
     h2->flushing = false;
     if (h2->leaving || (err < 0 && cut_off(h2, err)))
         wake_all(h2); /* the rest is for the others to send */
+    if (err < 0 && cut_off(h2, err))
+        weft__h2_poke(h2); /* of whom one may read, and not look up for long */
     if (err < 0 && !cut_off(h2, err))
         weft__h2_break(h2, err);
     return err;
