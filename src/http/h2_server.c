@@ -21,7 +21,7 @@
 #include "net/stream.h"
 
 #define SLICE_MS 1000     /* between two looks whether the server drains */
-#define DRAIN_SLICE_MS 50 /* the same, once it does */
+#define DRAIN_SLICE_MS 50 /* the same, for what comes soon, and wakes nobody */
 #define NOTICE_MS 2000    /* for the answer to the ping between the two GOAWAYs */
 #define FLUSH_MS 1000     /* for the last frames of a connection that ends */
 #define OUT_MARK 16384u   /* bytes that are sent before another request is answered directly */
@@ -78,6 +78,8 @@ static int run_request(void *arg)
     (void)err; /* the connection's own flow sees it, too */
     k->running--;
     k->idle_ns = weft__stream_now_ns(k->s);
+    if (k->phase == CLOSING && k->running == 0)
+        weft__h2_poke(k->h2); /* it may have been the last that was waited for */
     return 0;
 }
 
@@ -181,9 +183,18 @@ static void start_together(struct conn *k)
     (void)err; /* the next wait tells it, too */
 }
 
-static bool has_ready(void *arg)
+/* Nothing is asked, answered, or held by a tunnel. */
+static bool is_idle(const struct conn *k)
 {
-    return !weft__list_empty(&((struct conn *)arg)->ready);
+    return k->running == 0 && weft__list_empty(&k->h2->tunnels) && k->h2->held == 0 &&
+           weft__list_empty(&k->ready);
+}
+
+/* Something is to be begun, or there is nothing left to wait for. */
+static bool has_news(void *arg)
+{
+    const struct conn *k = arg;
+    return !weft__list_empty(&k->ready) || (k->phase == CLOSING && is_idle(k));
 }
 
 static int notice(struct weft__h2 *h2)
@@ -200,10 +211,9 @@ static int look_around(struct conn *k)
 {
     const struct weft_http_options *o = &k->site->conf->o;
     weft__h2_drop_stuck(k->h2);
-    bool tunnels = !weft__list_empty(&k->h2->tunnels);
-    if (tunnels)
+    if (!weft__list_empty(&k->h2->tunnels))
         k->idle_ns = weft_now_ns();
-    bool idle = k->running == 0 && !tunnels && k->h2->held == 0 && weft__list_empty(&k->ready);
+    bool idle = is_idle(k);
     int64_t idle_ms = (weft_now_ns() - k->idle_ns) / 1000000;
     bool enough = o->requests_max > 0 && k->requests >= (uint64_t)o->requests_max;
     if (k->phase == OPEN && (enough || weft_stream_draining(k->s))) {
@@ -228,8 +238,10 @@ static int look_around(struct conn *k)
 static int serve(struct conn *k)
 {
     for (;;) {
-        weft_deadline slice = weft_after_ms(k->phase == OPEN ? SLICE_MS : DRAIN_SLICE_MS);
-        int err = weft__h2_wait(k->h2, NULL, has_ready, k, k->group != NULL, slice);
+        /* Behind the last GOAWAY who ends wakes this flow; what is held for windows does not. */
+        bool soon = k->phase == NOTICED || (k->phase == CLOSING && k->h2->held > 0);
+        weft_deadline slice = weft_after_ms(soon ? DRAIN_SLICE_MS : SLICE_MS);
+        int err = weft__h2_wait(k->h2, NULL, has_news, k, k->group != NULL, slice);
         if (err == 0)
             start_together(k);
         else if (err != -ETIMEDOUT)
