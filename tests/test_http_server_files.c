@@ -157,6 +157,16 @@ static int failing(struct weft_http_request *q, struct weft_http_response *r, vo
     return -EIO;
 }
 
+/* What a handler had set before it tried to send a file is there when it answers with another. */
+static int tries_first(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    CHECK_EQ(weft_http_set(r, "ETag", "\"mine\""), 0);
+    CHECK_EQ(weft_http_set(r, "Cache-Control", "no-store"), 0);
+    weft_http_status(r, 202);
+    CHECK(cut_short(q, r, arg) < 0);
+    return weft_http_send(r, weft_http_status_of(r), NULL, "other", 5);
+}
+
 /* That it cannot be sent is not the client's fault, and what tells of it is of no use to caches. */
 static int shorter_than_told(void *arg)
 {
@@ -173,6 +183,7 @@ static int shorter_than_told(void *arg)
     struct weft_http_app *app = http_kit_app();
     http_kit_route(app, "GET /", cut_short);
     http_kit_route(app, "GET /failing", failing);
+    http_kit_route(app, "GET /tries", tries_first);
     http_kit_open(&k, app, NULL);
     for (size_t i = 0; i < WEFT__ARRAY_LEN(requests); i++) {
         (void)http_kit_ask(&k, requests[i], buf, sizeof buf);
@@ -180,6 +191,15 @@ static int shorter_than_told(void *arg)
         for (size_t n = 0; n < WEFT__ARRAY_LEN(of_file); n++)
             CHECK(strstr(buf, of_file[n]) == NULL);
         CHECK_EQ(strstr(buf, "Content-Range") != NULL, i == 2);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        char request[128];
+        (void)snprintf(request, sizeof request, "GET /tries%s", requests[i] + strlen("GET /"));
+        (void)http_kit_ask(&k, request, buf, sizeof buf);
+        CHECK_EQ(http_kit_status(buf), 202);
+        CHECK(http_kit_has(buf, "ETag: \"mine\"") && http_kit_has(buf, "Cache-Control: no-store"));
+        CHECK(strstr(buf, "Last-Modified") == NULL && strstr(buf, "Accept-Ranges") == NULL);
+        CHECK(strstr(buf, "Content-Range") == NULL && strstr(buf, "\r\n\r\nother") != NULL);
     }
     /* Nor does the page have what a handler had said of something else. */
     (void)http_kit_ask(&k, HTTP_KIT_GET("/failing"), buf, sizeof buf);

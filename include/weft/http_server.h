@@ -358,7 +358,8 @@ struct weft_http_static_options {
  * open(2); -ENOSYS, or what a filter of system calls says, where there is no openat2(2). */
 WEFT_API WEFT_MUST_CHECK int weft_http_static(struct weft_http_app *app, const char *prefix,
                                               const struct weft_http_static_options *o);
-/* Sends one file, by its path, in the same way. 404 when there is none. */
+/* Sends one file, by its path, in the same way. 404 when there is none. What fails before anything
+ * was sent leaves the response as it was, for another answer. */
 WEFT_API WEFT_MUST_CHECK int weft_http_file(struct weft_http_response *r, const char *path);
 
 /* --- Server-sent events (the HTML standard, 9.2) ---------------------------------------------- */

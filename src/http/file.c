@@ -221,14 +221,21 @@ static int send_wanted(struct weft__http_exchange *x, const struct weft__http_fi
     return n > 1 ? send_ranges(x, f, ranges, n) : send_span(x, f->fd, 0, size);
 }
 
+/* What has failed leaves nothing behind: the handler may answer with something else. */
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f)
 {
+    struct weft_http_response *r = &x->r, before = *r;
+    struct weft_http_field fields[WEFT__HTTP_RESPONSE_FIELDS_MAX];
+    memcpy(fields, r->fields, r->n_fields * sizeof *fields);
     int err = set_fields(x, f);
     if (err == 0)
         err = send_wanted(x, f);
-    if (err < 0 && !x->r.begun) {
-        weft__http_response_other(&x->r);
-        x->r.status = 200;
+    if (err < 0 && !r->begun) {
+        memcpy(r->fields, fields, before.n_fields * sizeof *fields);
+        r->n_fields = before.n_fields;
+        r->status = before.status;
+        r->length = before.length;
+        r->no_compress = before.no_compress;
     }
     return err;
 }
