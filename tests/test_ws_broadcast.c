@@ -257,10 +257,35 @@ static int no_memory(void *arg)
     return 0;
 }
 
+/* Who has begun a message in fragments has to end it first. */
+static int within_fragments(void *arg)
+{
+    struct weft_ws_encoded *e = NULL;
+    struct weft_ws_message m;
+    struct fan f;
+    (void)arg;
+    fan_open(&f, false);
+    CHECK_EQ(weft_ws_encode(&e, WEFT_WS_BINARY, "e", 1, NULL), 0);
+    for (int side = 0; side < 2; side++) {
+        struct weft_ws *from = side == 0 ? f.from[0] : f.to[0];
+        struct weft_ws *to = side == 0 ? f.to[0] : f.from[0];
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "a", 1, false, WS_SOON), 0);
+        CHECK_EQ(weft_ws_send_encoded(from, e, weft_after_ms(5)), -EBUSY);
+        CHECK_EQ(weft_ws_write(from, WEFT_WS_BINARY, "w", 1, weft_after_ms(5)), -EBUSY);
+        CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "b", 1, true, WS_SOON), 0);
+        CHECK_EQ(weft_ws_send_encoded(from, e, WS_SOON), 0);
+        CHECK_EQ(weft_ws_read(to, &m, WS_SOON), 1);
+        CHECK(m.len == 2 && memcmp(m.data, "ab", 2) == 0);
+        CHECK_EQ(weft_ws_read(to, &m, WS_SOON), 1);
+        CHECK(m.len == 1 && *(const char *)m.data == 'e');
+    }
+    weft_ws_encoded_unref(e);
+    fan_close(&f);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(contents),
-    IN_TASK(copies_nothing),
-    IN_TASK(limits),
-    IN_TASK(no_memory),
+    IN_TASK(contents),  IN_TASK(copies_nothing),   IN_TASK(limits),
+    IN_TASK(no_memory), IN_TASK(within_fragments),
 };
 KIT_MAIN(cases)

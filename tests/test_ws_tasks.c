@@ -258,6 +258,7 @@ static int last_part_again(void *arg)
             ; /* until there is room for nothing */
         CHECK_EQ(weft_ws_write_part(from, WEFT_WS_BINARY, "z", 1, true, weft_after_ms(5)),
                  -ETIMEDOUT);
+        CHECK_EQ(weft_ws_write(from, WEFT_WS_TEXT, "x", 1, weft_after_ms(5)), -EBUSY);
         kit_go(g, "other", write_one, &other);
         kit_settle();
         CHECK_EQ(other.result, 1);

@@ -152,8 +152,8 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_read_some(struct weft_ws *ws, struct weft_w
 /*
  * One message. Waits only for room (and for other writers); a cancellation point. data: borrowed.
  * Returns 0; -EILSEQ (WEFT_WS_TEXT that is not UTF-8: nothing was sent), WEFT_ECLOSED (a close
- * frame was sent or has come), WEFT_EPOISONED, -EINVAL, -ENOMEM and the errors of streams; in
- * callbacks -ENOBUFS.
+ * frame was sent or has come), WEFT_EPOISONED, -EBUSY (the task has begun a message in fragments),
+ * -EINVAL, -ENOMEM and the errors of streams; in callbacks -ENOBUFS.
  */
 WEFT_API WEFT_MUST_CHECK int weft_ws_write(struct weft_ws *ws, enum weft_ws_type type,
                                            const void *data, size_t len, weft_deadline d);
@@ -163,7 +163,8 @@ WEFT_API WEFT_MUST_CHECK int weft_ws_write(struct weft_ws *ws, enum weft_ws_type
  * the message, `last` ends it. Other writers wait meanwhile; pings and answers to them go in
  * between. A fragment of text may end within a character. One that gave -ETIMEDOUT, -ECANCELED or
  * -ENOMEM before its first byte went can be sent again, also the last; of a compressed message only
- * the first can (WEFT_EPOISONED). Not in callbacks. Returns as weft_ws_write.
+ * the first can (WEFT_EPOISONED). Until the last has gone whole messages of the same task get
+ * -EBUSY. Not in callbacks. Returns as weft_ws_write.
  */
 WEFT_API WEFT_MUST_CHECK int weft_ws_write_part(struct weft_ws *ws, enum weft_ws_type type,
                                                 const void *data, size_t len, bool last,

@@ -136,6 +136,13 @@ static int may_send(const struct weft_ws *ws)
     return 0;
 }
 
+/* The calling flow has a message in fragments that is not over. */
+static bool has_begun(const struct weft_ws *ws)
+{
+    const struct weft__flow *self = weft__flow_self();
+    return ws->part_owner == self && ws->part_id == self->id;
+}
+
 static int take(struct weft_ws *ws, struct weft_semaphore *sem, weft_deadline d)
 {
     if (ws->callbacks)
@@ -369,6 +376,15 @@ int weft__ws_check_utf8(const void *data, size_t len)
     return weft__fail(-EILSEQ, "a text message to send is not UTF-8 at byte %zu", at);
 }
 
+/* For a whole message. Behind its own, in fragments, a flow would wait for itself. */
+static int take_messages(struct weft_ws *ws, weft_deadline d)
+{
+    if (ws->callbacks || !has_begun(ws))
+        return take(ws, &ws->messages, d);
+    int err = may_send(ws);
+    return err < 0 ? err : weft__fail(-EBUSY, "the last fragment of a message is yet to be sent");
+}
+
 int weft_ws_write(struct weft_ws *ws, enum weft_ws_type type, const void *data, size_t len,
                   weft_deadline d)
 {
@@ -379,7 +395,7 @@ int weft_ws_write(struct weft_ws *ws, enum weft_ws_type type, const void *data, 
         err = weft__ws_enter(ws);
     if (err < 0)
         return err;
-    err = take(ws, &ws->messages, d);
+    err = take_messages(ws, d);
     if (err == 0) {
         err = send_message(ws, (uint8_t)type, data, len, d);
         give(ws, &ws->messages, d);
@@ -428,7 +444,7 @@ int weft_ws_send_encoded(struct weft_ws *ws, struct weft_ws_encoded *e, weft_dea
         err = weft__ws_enter(ws);
     if (err < 0)
         return err;
-    err = take(ws, &ws->messages, d);
+    err = take_messages(ws, d);
     if (err == 0) {
         err = send_encoded(ws, e, d);
         give(ws, &ws->messages, d);
@@ -452,7 +468,7 @@ static int write_part(struct weft_ws *ws, enum weft_ws_type type, const void *da
                       bool last, weft_deadline d)
 {
     const struct weft__flow *self = weft__flow_self();
-    bool first = ws->part_owner != self || ws->part_id != self->id;
+    bool first = !has_begun(ws);
     struct weft__utf8 after = {0};
     int err = type == WEFT_WS_TEXT ? check_part(ws, first, data, len, last, &after) : 0;
     if (err == 0 && first)
