@@ -87,6 +87,27 @@ static void spoilt_anywhere(void **state)
     assert_true(built > 0);
 }
 
+/* www.test, an alias of new.test, which there is not: neither may be kept beyond its own time. */
+static void alias_of_nothing(void **state)
+{
+    unsigned char msg[] = "\0\1\x81\x83\0\1\0\1\0\1\0\0"
+                          "\3www\4test\0\0\1\0\1"
+                          "\xc0\x0c\0\5\0\1\0\0\0\5\0\6\3new\xc0\x10"
+                          "\xc0\x10\0\6\0\1\0\0\3\x84\0\x16" /* SOA: 900 s, and so its last field */
+                          "\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\3\x84";
+    struct weft__dns_scan s;
+    (void)state;
+    weft__dns_scan(&s, msg, sizeof msg - 1, "www.test", WEFT_DNS_A, NULL, NULL);
+    assert_int_equal(s.status, WEFT__DNS_NO_NAME);
+    assert_string_equal(s.name, "new.test");
+    assert_true(s.negative_ttl);
+    assert_int_equal(s.ttl_s, 5);
+    msg[12 + 14 + 8] = 4; /* the alias: 1,029 s */
+    weft__dns_scan(&s, msg, sizeof msg - 1, "www.test", WEFT_DNS_A, NULL, NULL);
+    assert_true(s.negative_ttl);
+    assert_int_equal(s.ttl_s, 900);
+}
+
 /* A jump to itself, forwards, and names that grow beyond what a name may be. */
 static void names_that_turn(void **state)
 {
@@ -209,10 +230,10 @@ static void reverse_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(is_read),         cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(spoilt_anywhere), cmocka_unit_test(names_that_turn),
-        cmocka_unit_test(order),           cmocka_unit_test(resolv_conf),
-        cmocka_unit_test(reverse_names),
+        cmocka_unit_test(is_read),          cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(spoilt_anywhere),  cmocka_unit_test(names_that_turn),
+        cmocka_unit_test(alias_of_nothing), cmocka_unit_test(order),
+        cmocka_unit_test(resolv_conf),      cmocka_unit_test(reverse_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,7 +74,7 @@ struct weft__dns_rr {
 
 struct weft__dns_scan {
     enum weft__dns_status status;
-    uint32_t ttl_s; /* of what there is; of what there is not, if negative_ttl */
+    uint32_t ttl_s; /* of what there is; of what there is not, if negative_ttl; of aliases, too */
     bool negative_ttl;
     size_t n;
     char name[WEFT__DNS_TEXT]; /* at the end of the aliases */

@@ -224,7 +224,8 @@ void weft__dns_scan(struct weft__dns_scan *ret, const unsigned char *msg, size_t
                                              : WEFT__DNS_NO_DATA;
     uint32_t ttl_s;
     if (ret->n == 0 && negative_ttl(&r, h.authority, &ttl_s)) {
-        ret->ttl_s = ttl_s;
+        /* An alias may lead elsewhere, to what there is, when its own time is over. */
+        ret->ttl_s = ttl_s < ret->ttl_s ? ttl_s : ret->ttl_s;
         ret->negative_ttl = true;
     }
 }
