@@ -196,6 +196,16 @@ static int bad_names(void *arg)
 }
 DNS_ON_THREAD(bad_names)
 
+static void reverse_is(const char *number, const char *name)
+{
+    struct weft_dns_answer *q = NULL;
+    struct weft_address a;
+    CHECK_EQ(weft_address_ip(&a, number, 0), 0);
+    CHECK_EQ(weft_dns_reverse(&q, &a, DNS_SOON), 0);
+    CHECK(strcmp(q->at[0].name, name) == 0);
+    weft_dns_answer_free(&q);
+}
+
 static int files(void *arg)
 {
     char folder[] = "/tmp/weft-dns-XXXXXX", resolv[64], hosts[64], text[200];
@@ -207,7 +217,8 @@ static int files(void *arg)
     (void)snprintf(hosts, sizeof hosts, "%s/hosts", folder);
     struct weft_dns_options o = {.resolv_conf = resolv, .hosts = hosts, .timeout_ms = 20000};
     CHECK_EQ(weft_dns_configure(&o), 0);
-    dns_write(hosts, "# comment\n192.0.2.9 nine.hosts Nine\n2001:db8::9\tnine # six\nbad line\n");
+    dns_write(hosts, "# comment\n192.0.2.9 nine.hosts Nine\n2001:db8::9\tnine # six\nbad line\n"
+                     "::ffff:192.0.2.11 eleven\n");
     dns_write(resolv, "nameserver 127.0.0.1:1\n");
     CHECK_EQ(dns_look("nine", 0), 2);
     CHECK_EQ(dns_look("NINE.hosts.", 0), 1);
@@ -216,6 +227,10 @@ static int files(void *arg)
     CHECK_EQ(q->n, 2);
     CHECK(strcmp(q->at[0].name, "nine.hosts") == 0 && strcmp(q->at[1].name, "nine") == 0);
     weft_dns_answer_free(&q);
+    /* An IPv4 address is the same host in its IPv6 form, here and in the file. */
+    reverse_is("::ffff:192.0.2.9", "nine.hosts");
+    reverse_is("::ffff:192.0.2.11", "eleven");
+    reverse_is("192.0.2.11", "eleven");
     CHECK_EQ(dns_look("four.test", 0), WEFT_ENAME);
     dns_detail_has("no server could be reached");
     /* Another server: what was learned from the first is forgotten. */

@@ -113,7 +113,8 @@ struct weft_dns_answer {
  */
 WEFT_API WEFT_MUST_CHECK int weft_dns_query(struct weft_dns_answer **ret, const char *name,
                                             enum weft_dns_type type, weft_deadline d);
-/* The names of an IP address: PTR records, or the names that the hosts file has for it. */
+/* The names of an IP address: PTR records, or the names that the hosts file has for it. An IPv4
+ * address in its IPv6 form, ::ffff:1.2.3.4, has those of 1.2.3.4. */
 WEFT_API WEFT_MUST_CHECK int weft_dns_reverse(struct weft_dns_answer **ret,
                                               const struct weft_address *a, weft_deadline d);
 WEFT_API void weft_dns_answer_free(struct weft_dns_answer **a);

@@ -60,6 +60,8 @@ enum weft__dns_status {
 int weft__dns_name(char ret[WEFT__DNS_NAME], const char *name, bool *absolute);
 bool weft__dns_is_localhost(const char *name);
 size_t weft__dns_dots(const char *name);
+/* An IPv4 address in its IPv6 form, ::ffff:1.2.3.4, as IPv4; others as they are. */
+struct weft_address weft__dns_unmapped(const struct weft_address *a);
 /* The name that has the PTR records of an address. -EINVAL */
 int weft__dns_reverse_name(char ret[WEFT__DNS_NAME], const struct weft_address *a);
 
@@ -134,7 +136,7 @@ void weft__dns_hosts_free(struct weft__dns_hosts *h);
 /* Calls each for the addresses of a name. */
 void weft__dns_hosts_find(const struct weft__dns_hosts *h, const char *name,
                           void (*each)(void *arg, const struct weft_address *a), void *arg);
-/* The i-th name of an address; NULL: no more. */
+/* The i-th name of an address, in whichever form of it; NULL: no more. */
 const char *weft__dns_hosts_name(const struct weft__dns_hosts *h, const struct weft_address *a,
                                  size_t i);
 

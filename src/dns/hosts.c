@@ -136,14 +136,17 @@ const char *weft__dns_hosts_name(const struct weft__dns_hosts *h, const struct w
                                  size_t i)
 {
     const struct entry *best = NULL;
+    struct weft_address want = weft__dns_unmapped(a);
     uint32_t from = 0;
     /* Entries are sorted by name, and wanted as they stand in the file. */
     for (size_t turn = 0; turn <= i; turn++) {
         best = NULL;
         for (size_t k = 0; k < h->n_entries; k++) {
             const struct entry *e = &h->entries[k];
-            if (e->line >= from && (best == NULL || e->line < best->line) &&
-                weft_address_same_host(&h->addresses[e->address], a))
+            if (e->line < from || (best != NULL && e->line >= best->line))
+                continue;
+            struct weft_address has = weft__dns_unmapped(&h->addresses[e->address]);
+            if (weft_address_same_host(&has, &want))
                 best = e;
         }
         if (best == NULL)

@@ -65,28 +65,43 @@ size_t weft__dns_dots(const char *name)
     return n;
 }
 
+struct weft_address weft__dns_unmapped(const struct weft_address *a)
+{
+    struct weft_address plain = *a;
+    struct sockaddr_in in4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 in6;
+    if (a->len < sizeof in6 || a->sa.ss_family != AF_INET6)
+        return plain;
+    memcpy(&in6, &a->sa, sizeof in6);
+    if (!IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+        return plain;
+    in4.sin_port = in6.sin6_port;
+    memcpy(&in4.sin_addr, in6.sin6_addr.s6_addr + 12, 4);
+    plain = (struct weft_address){.len = sizeof in4};
+    memcpy(&plain.sa, &in4, sizeof in4);
+    return plain;
+}
+
 int weft__dns_reverse_name(char ret[WEFT__DNS_NAME], const struct weft_address *a)
 {
+    struct weft_address plain = {.len = 0};
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
     unsigned char b[16];
-    if (a != NULL && a->len >= sizeof in4 && a->sa.ss_family == AF_INET) {
-        memcpy(&in4, &a->sa, sizeof in4);
+    if (a != NULL)
+        plain = weft__dns_unmapped(a);
+    if (plain.len >= sizeof in4 && plain.sa.ss_family == AF_INET) {
+        memcpy(&in4, &plain.sa, sizeof in4);
         memcpy(b, &in4.sin_addr, 4);
-    } else if (a != NULL && a->len >= sizeof in6 && a->sa.ss_family == AF_INET6) {
-        memcpy(&in6, &a->sa, sizeof in6);
-        memcpy(b, &in6.sin6_addr, 16);
-        if (!IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
-            char *p = ret;
-            for (int i = 15; i >= 0; i--)
-                p += sprintf(p, "%x.%x.", b[i] & 15u, b[i] >> 4);
-            strcpy(p, "ip6.arpa");
-            return 0;
-        }
-        memmove(b, b + 12, 4);
-    } else {
-        return weft__fail(-EINVAL, "only an IP address has names");
+        (void)snprintf(ret, WEFT__DNS_NAME, "%u.%u.%u.%u.in-addr.arpa", b[3], b[2], b[1], b[0]);
+        return 0;
     }
-    (void)snprintf(ret, WEFT__DNS_NAME, "%u.%u.%u.%u.in-addr.arpa", b[3], b[2], b[1], b[0]);
+    if (plain.len < sizeof in6 || plain.sa.ss_family != AF_INET6)
+        return weft__fail(-EINVAL, "only an IP address has names");
+    memcpy(&in6, &plain.sa, sizeof in6);
+    memcpy(b, &in6.sin6_addr, 16);
+    for (int i = 15; i >= 0; i--)
+        ret += sprintf(ret, "%x.%x.", b[i] & 15u, b[i] >> 4);
+    strcpy(ret, "ip6.arpa");
     return 0;
 }
