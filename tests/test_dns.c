@@ -137,6 +137,26 @@ static int search(void *arg)
 }
 DNS_ON_THREAD(search)
 
+/* RFC 6761, section 6.3: addresses, and of other types none. */
+static void localhost_records(void)
+{
+    static const struct {
+        enum weft_dns_type type;
+        const char *address;
+    } known[] = {{WEFT_DNS_A, "127.0.0.1:0"}, {WEFT_DNS_AAAA, "[::1]:0"}};
+    struct weft_dns_answer *q = NULL;
+    char text[WEFT_ENDPOINT_MAX];
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(known); i++) {
+        CHECK_EQ(weft_dns_query(&q, "Db.LocalHost.", known[i].type, WEFT_NOW), 0);
+        CHECK(q->n == 1 && strcmp(q->name, "db.localhost") == 0 && q->ttl_s == 0);
+        dns_print(text, sizeof text, &q->at[0].address);
+        CHECK(strcmp(text, known[i].address) == 0);
+        weft_dns_answer_free(&q);
+    }
+    CHECK_EQ(weft_dns_query(&q, "localhost", WEFT_DNS_MX, WEFT_NOW), WEFT_ENAME);
+    dns_detail_has("localhost: the name exists");
+}
+
 static int without_asking(void *arg)
 {
     struct weft_addresses *a = NULL;
@@ -154,6 +174,15 @@ static int without_asking(void *arg)
     CHECK(a->n == 2 && dns_has(a, "127.0.0.1:7") && dns_has(a, "[::1]:7"));
     weft_addresses_free(&a);
     CHECK_EQ(dns_look("db.localhost.", AF_INET), 1);
+    localhost_records();
+    o.search = "localhost";
+    CHECK_EQ(weft_dns_configure(&o), 0);
+    CHECK_EQ(weft_resolve(&a, "db", 7, NULL, WEFT_NOW), 0);
+    CHECK(a->n == 2 && dns_has(a, "127.0.0.1:7") && dns_has(a, "[::1]:7"));
+    CHECK(strcmp(a->name, "db.localhost") == 0 && a->ttl_s == 0);
+    weft_addresses_free(&a);
+    o.search = "";
+    CHECK_EQ(weft_dns_configure(&o), 0);
     CHECK_EQ(dns_look("::1", AF_INET), WEFT_ENAME);
     CHECK_EQ(dns_look("1.2.3", 0), WEFT_ENAME);
     dns_detail_has("1.2.3: neither");

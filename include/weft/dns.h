@@ -108,7 +108,8 @@ struct weft_dns_answer {
 
 /*
  * The records of one type of a complete name; neither the hosts file nor search domains are looked
- * at. Waits; a cancellation point. *ret is one allocation, to be freed with weft_dns_answer_free.
+ * at. `localhost` and what ends in `.localhost` have an A and an AAAA record and nothing else.
+ * Waits; a cancellation point. *ret is one allocation, to be freed with weft_dns_answer_free.
  * Returns 0 or an error as above; inside a simulated host WEFT_EOUTSIDE for all but A and AAAA.
  */
 WEFT_API WEFT_MUST_CHECK int weft_dns_query(struct weft_dns_answer **ret, const char *name,

@@ -95,6 +95,10 @@ struct weft_dns_answer *weft__dns_build(const unsigned char *msg, size_t len, co
 #define WEFT__DNS_RCODE_NO_NAME 3
 size_t weft__dns_write_bare(unsigned char *buf, size_t cap, uint16_t id, unsigned rcode,
                             const char *name, uint16_t type);
+/* The same with one A or AAAA record, of TTL 0. */
+#define WEFT__DNS_ADDRESS_LEN (WEFT__DNS_NAME + 48) /* is enough for it */
+size_t weft__dns_write_address(unsigned char *buf, size_t cap, const char *name, uint16_t type,
+                               const unsigned char *data, size_t size);
 
 /* --- Files and options (conf.c, hosts.c) ------------------------------------------------------ */
 

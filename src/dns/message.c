@@ -418,3 +418,20 @@ size_t weft__dns_write_bare(unsigned char *buf, size_t cap, uint16_t id, unsigne
     weft__writer_number(&w, 2, CLASS_IN);
     return w.full ? 0 : w.pos;
 }
+
+size_t weft__dns_write_address(unsigned char *buf, size_t cap, const char *name, uint16_t type,
+                               const unsigned char *data, size_t size)
+{
+    size_t head = weft__dns_write_bare(buf, cap, 0, 0, name, type);
+    struct weft__writer w = weft__writer_of(buf + head, cap - head);
+    if (head == 0)
+        return 0;
+    buf[7] = 1;                                  /* one answer */
+    weft__writer_number(&w, 2, 0xc000 | HEADER); /* whose name is that of the question */
+    weft__writer_number(&w, 2, type);
+    weft__writer_number(&w, 2, CLASS_IN);
+    weft__writer_number(&w, 4, 0);
+    weft__writer_number(&w, 2, size);
+    weft__writer_bytes(&w, data, size);
+    return w.full ? 0 : head + w.pos;
+}

@@ -219,9 +219,31 @@ static bool candidate(struct weft__dns_lookup *k)
     return true;
 }
 
+/* RFC 6761, section 6.3: has the loopback addresses and nothing else, whatever a server says. */
+static int answer_localhost(struct weft__dns_ask *a, const char *name)
+{
+    static const unsigned char four[4] = {127, 0, 0, 1}, six[16] = {[15] = 1};
+    bool is_four = a->type == WEFT_DNS_A;
+    a->status = WEFT__DNS_NO_DATA;
+    if (!is_four && a->type != WEFT_DNS_AAAA)
+        return 0;
+    struct weft__dns_reply *r = weft__alloc(sizeof *r + WEFT__DNS_ADDRESS_LEN);
+    if (r == NULL)
+        return -ENOMEM;
+    *r = (struct weft__dns_reply){.refs = 1, .when_ns = weft__clock_ns()};
+    r->len = weft__dns_write_address(r->msg, WEFT__DNS_ADDRESS_LEN, name, a->type,
+                                     is_four ? four : six, is_four ? sizeof four : sizeof six);
+    WEFT__ASSERT(r->len > 0);
+    a->status = WEFT__DNS_OK;
+    a->reply = r;
+    return 0;
+}
+
 static int ask(struct weft__dns_lookup *k, struct weft__dns_ask *a)
 {
     struct weft__dns *n = k->dns;
+    if (weft__dns_is_localhost(k->name))
+        return answer_localhost(a, k->name);
     struct weft__dns_entry *e = weft__dns_entry_find(n, k->name, a->type);
     if (e != NULL && e->state == WEFT__DNS_KEPT) {
         a->status = (enum weft__dns_status)e->status;
