@@ -11,6 +11,7 @@
  *   v4 v6      only the one family             half                      AAAA: SERVFAIL
  *   ttl0 ttl1  that TTL                        loop                      an alias of itself
  *   old        knows no EDNS                 zero    an empty datagram before the answer
+ *   oldsix     the same, and no A              hold-old                  held, and the same
  *   bare       refused, without the question   oldbare knows no EDNS and says so without it
  *   mute       by UDP that it is cut off, by TCP nothing
  *   torn       by UDP that it is cut off, by TCP the first half
@@ -163,7 +164,7 @@ static inline void wild_records(struct wild_reply *r, const char *name, unsigned
         wild_rr(r, 0xc00c, type, ttl, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16);
         r->bytes[7]++;
     } else if (type == 1 || type == 28) {
-        if (wild_is(name, type == 1 ? "v6" : "v4"))
+        if (wild_is(name, type == 1 ? "v6" : "v4") || (type == 1 && wild_is(name, "oldsix")))
             wild_soa(r, 1);
         else
             for (unsigned i = 0; i < (wild_is(name, "many") ? 100 : 1); i++)
@@ -195,7 +196,8 @@ static inline void wild_answer(struct wild_reply *r, const unsigned char *q, siz
         rcode = 4;
     else if (wild_is(name, "nx") || wild_is(name, "nxbare") || gone)
         rcode = 3;
-    else if (wild_is(name, "old") && q[11] != 0)
+    else if ((wild_is(name, "old") || wild_is(name, "oldsix") || wild_is(name, "hold-old")) &&
+             q[11] != 0)
         rcode = 1;
     r->bytes[3] |= (unsigned char)rcode;
     if (wild_is(name, "bare") || (wild_is(name, "oldbare") && q[11] != 0)) {

@@ -67,6 +67,22 @@ static int bare(void *arg)
 }
 DNS_ON_THREAD(bare)
 
+/* A server without EDNS, which is told both questions before it has said so. */
+static int old(void *arg)
+{
+    static const char *const both[] = {"old.test", "oldbare.test"};
+    (void)arg;
+    for (size_t i = 0; i < 2; i++) {
+        wild_use(NULL);
+        CHECK_EQ(dns_look(both[i], 0), 2);
+        CHECK_EQ(wild_count(both[i], 0), 4);
+    }
+    wild_use(NULL);
+    CHECK_EQ(dns_look("oldsix.test", 0), 1);
+    return 0;
+}
+DNS_ON_THREAD(old)
+
 static int by_tcp(void *arg)
 {
     (void)arg;
@@ -178,6 +194,7 @@ DNS_ON_THREAD(lifetimes)
 
 struct many {
     const char *host; /* NULL: each its own */
+    const char *own;  /* with what that begins */
     int ok, canceled, other, next;
 };
 
@@ -185,7 +202,7 @@ static int one_of_many(void *arg)
 {
     struct many *m = arg;
     char own[40];
-    (void)snprintf(own, sizeof own, "n%d.test", m->next++);
+    (void)snprintf(own, sizeof own, "%s%d.test", m->own, m->next++);
     int n = dns_look(m->host != NULL ? m->host : own, 0);
     m->ok += n == 2;
     m->canceled += n == -ECANCELED;
@@ -217,7 +234,7 @@ static int joined(void *arg)
 
 static int ten_thousand(void *arg)
 {
-    struct many m = {.host = NULL};
+    struct many m = {.own = "n"};
     struct weft_group *g = kit_group();
     int all = KIT_SLOW ? 1000 : 10000;
     (void)arg;
@@ -233,17 +250,33 @@ static int ten_thousand(void *arg)
     return 0;
 }
 
+/* More than one channel asks: each learns anew that the server knows no EDNS. */
+static int many_old(void *arg)
+{
+    struct many m = {.own = "old-"};
+    struct weft_group *g = kit_group();
+    (void)arg;
+    wild_use(&(struct weft_dns_options){.no_cache = true, .timeout_ms = 1000, .tries = 5});
+    for (int i = 0; i < 1000; i++)
+        kit_go(g, "asks", one_of_many, &m);
+    CHECK_EQ(weft_group_wait(g, WEFT_NEVER), 0);
+    CHECK_EQ(m.ok, 1000);
+    CHECK_EQ(weft_group_close(&g), 0);
+    return 0;
+}
+
 /* --- Cancel ----------------------------------------------------------------------------------- */
 
 struct asking {
     const char *host;
+    bool both;  /* families */
     int result; /* and 1000 */
 };
 
 static int asks_for(void *arg)
 {
     struct asking *a = arg;
-    a->result = dns_look(a->host, AF_INET) + 1000;
+    a->result = dns_look(a->host, a->both ? 0 : AF_INET) + 1000;
     return 0;
 }
 
@@ -442,36 +475,61 @@ static int limit(void *arg)
 /* A resolver whose options change while it asks: the old questions end by the old servers. */
 static int reconfigured(void *arg)
 {
+    static const struct weft_dns_options nowhere = {
+        .servers = "127.0.0.1:1", .resolv_conf = "", .hosts = "", .tries = 1};
     struct asking held = {.host = "hold-conf.test"};
     struct weft_group *g = kit_group();
     (void)arg;
     wild_use(NULL);
     kit_go(g, "asks", asks_for, &held);
     wild_until(held.host, 1);
-    CHECK_EQ(weft_dns_configure(&(struct weft_dns_options){
-                 .servers = "127.0.0.1:1", .resolv_conf = "", .hosts = "", .tries = 1}),
-             0);
+    CHECK_EQ(weft_dns_configure(&nowhere), 0);
     CHECK_EQ(dns_look(held.host, AF_INET), WEFT_ENAME); /* not joined to the old question */
     wild_release();
     CHECK_EQ(weft_group_wait(g, DNS_SOON), 0);
     CHECK_EQ(weft_group_close(&g), 0);
     CHECK_EQ(held.result, 1001);
     CHECK_EQ(dns_look(held.host, AF_INET), WEFT_ENAME); /* nor was its answer kept */
+    /* So do those that have to be asked again. */
+    held = (struct asking){.host = "hold-old.test", .both = true};
+    g = kit_group();
+    wild_use(NULL);
+    kit_go(g, "asks", asks_for, &held);
+    wild_until(held.host, 2);
+    CHECK_EQ(weft_dns_configure(&nowhere), 0);
+    wild_release();
+    wild_until(held.host, 4);
+    wild_release();
+    CHECK_EQ(weft_group_wait(g, DNS_SOON), 0);
+    CHECK_EQ(weft_group_close(&g), 0);
+    CHECK_EQ(held.result, 1002);
     return 0;
 }
 
 int main(void)
 {
     static const struct kit_case cases[] = {
-        IN_TASK(failures),     ON_THREAD(failures_thread),
-        IN_TASK(bare),         ON_THREAD(bare_thread),
-        IN_TASK(by_tcp),       ON_THREAD(by_tcp_thread),
-        IN_TASK(deadlines),    ON_THREAD(deadlines_thread),
-        IN_TASK(cache),        ON_THREAD(cache_thread),
-        IN_TASK(lifetimes),    ON_THREAD(lifetimes_thread),
-        IN_TASK(joined),       IN_TASK(ten_thousand),
-        IN_TASK(stopped),      ON_THREAD(cancel_thread),
-        IN_TASK(in_callbacks), IN_TASK(reconfigured),
+        IN_TASK(failures),
+        ON_THREAD(failures_thread),
+        IN_TASK(bare),
+        ON_THREAD(bare_thread),
+        IN_TASK(old),
+        ON_THREAD(old_thread),
+        IN_TASK(by_tcp),
+        ON_THREAD(by_tcp_thread),
+        IN_TASK(deadlines),
+        ON_THREAD(deadlines_thread),
+        IN_TASK(cache),
+        ON_THREAD(cache_thread),
+        IN_TASK(lifetimes),
+        ON_THREAD(lifetimes_thread),
+        IN_TASK(joined),
+        IN_TASK(ten_thousand),
+        IN_TASK(many_old),
+        IN_TASK(stopped),
+        ON_THREAD(cancel_thread),
+        IN_TASK(in_callbacks),
+        IN_TASK(reconfigured),
         IN_TASK(limit),
     };
     wild_start();

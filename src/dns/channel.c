@@ -377,12 +377,31 @@ static void take(struct weft__dns_entry *e, const unsigned char *msg, size_t len
     e->reply = r;
 }
 
+/* A server without EDNS has refused it. After the first such answer c-ares leaves EDNS out of all
+ * that this channel asks, but sends anew only the question that this one was for; others were under
+ * way by then. First in the queue it has the place that it leaves, before the channel can go. */
+static void ask_again(struct weft__dns_entry *e)
+{
+    struct weft__dns *n = e->dns;
+    e->again = true;
+    e->state = WEFT__DNS_QUEUED;
+    e->sock = NULL;
+    n->n_asked--;
+    weft__list_remove(&e->link);
+    weft__list_push_front(&n->queued, &e->link);
+    weft__dns_want_pump(n);
+}
+
 static void answered(void *arg, int status, int timeouts, unsigned char *abuf, int alen)
 {
     struct weft__dns_entry *e = arg;
     struct weft__dns *n = e->dns;
     bool told = status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND;
     (void)timeouts;
+    if (status == ARES_EFORMERR && !e->again && !weft__list_empty(&e->asks)) {
+        ask_again(e);
+        return;
+    }
     e->until_ns = -1;
     if (e->channel->stopping == e)
         e->status = WEFT__DNS_STOPPED;
@@ -531,6 +550,11 @@ static void channel_close(struct weft__dns_channel *c)
         weft__loop_alarm_del(n->loop, &c->alarm);
     ares_destroy(c->ares); /* ends what is under way, and closes its sockets */
     WEFT__ASSERT(weft__list_empty(&c->asked) && weft__list_empty(&c->socks));
+    WEFT__LIST_EACH(&n->queued, node) {
+        struct weft__dns_entry *e = WEFT__CONTAINER_OF(node, struct weft__dns_entry, link);
+        if (e->channel == c)
+            e->channel = NULL;
+    }
     weft__list_remove(&c->link);
     n->n_channels--;
     if (n->channel == c)

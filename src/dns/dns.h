@@ -171,7 +171,7 @@ struct weft__dns_entry {
     struct weft__node link;       /* by state: dns->queued, channel->asked, dns->ended, dns->kept */
     struct weft__list asks;
     struct weft__dns *dns;
-    struct weft__dns_channel *channel; /* UNDER_WAY */
+    struct weft__dns_channel *channel; /* UNDER_WAY; QUEUED: the one to ask it again, or NULL */
     struct weft__dns_sock *sock;       /* by which it was last sent, if by UDP and still open */
     struct weft__dns_reply *reply;     /* status OK */
     int64_t until_ns;                  /* KEPT */
@@ -181,6 +181,7 @@ struct weft__dns_entry {
     uint8_t state;  /* enum weft__dns_state */
     uint8_t status; /* enum weft__dns_status, when ended or kept */
     uint8_t said;   /* a server's refusal, as its rcode; 0: none */
+    bool again;     /* it was asked, or is to be, a second time */
     bool forget;    /* not to be kept: the options have changed since */
     char name[];
 };

@@ -396,6 +396,10 @@ static void ask_queued(struct weft__dns *n)
     struct weft__node *node;
     while (n->n_asked < WEFT__DNS_ASKED && (node = weft__list_first(&n->queued)) != NULL) {
         struct weft__dns_entry *e = WEFT__CONTAINER_OF(node, struct weft__dns_entry, link);
+        if (e->channel != NULL) { /* again, by the one that has learned how */
+            weft__dns_channel_ask(e->channel, e);
+            continue;
+        }
         if (n->channel != NULL && weft__dns_channel_worn(n->channel))
             n->channel = NULL; /* it goes when its last question has ended */
         if (n->channel == NULL && weft__dns_channel_open(n) < 0) {
