@@ -106,8 +106,9 @@ WEFT_API WEFT_MUST_CHECK int weft_tls_rotate(struct weft_tls *tls);
 /*
  * Shakes hands as the client and replaces *s by a secured stream, which owns the plain one. Waits,
  * and is a cancellation point. tls NULL: verifies by the system's trust store and has no
- * certificate. host: the name, or IP address, that the peer's certificate must have; it is also
- * what the peer is told (SNI). NULL only with insecure_no_verify or insecure_any_host.
+ * certificate. host: the name, or IP address, that the peer's certificate must have among its
+ * alternative names (its common name does not count); it is also what the peer is told (SNI). NULL
+ * only with insecure_no_verify or insecure_any_host.
  *
  * On failure *s is still the plain stream, to be closed or aborted: nothing more can be written to
  * it once the handshake has begun (WEFT_EPOISONED). The peer has been told why, by an alert, unless
@@ -161,7 +162,12 @@ WEFT_API void weft_tls_text_free(char **text);
 
 /* --- Facts --------------------------------------------------------------------------------- */
 
-/* Texts belong to the stream and live as long as it does; none is NULL. */
+/*
+ * Texts belong to the stream and live as long as it does; none is NULL. A peer that is not verified
+ * may say anything in them, but cannot make one value look like two, or like a shorter one: in
+ * names, commas, backslashes and what is no printable ASCII are \xHH; a name, or a part of a
+ * subject, that there is no room for is left out as a whole, and "..." then stands at the end.
+ */
 struct weft_tls_info {
     const char *version; /* "TLSv1.3" */
     const char *cipher;  /* "TLS_AES_128_GCM_SHA256" */

@@ -114,7 +114,9 @@ static int prepare_client(struct weft__tls_stream *t, const char *host)
         return err;
     X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
     bool ip = is_ip(t->host), ok = true;
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* A common name is no host name, also where there is no other (RFC 9525, 2 and 6.3). */
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (!any)
         ok = ip ? X509_VERIFY_PARAM_set1_ip_asc(param, t->host)
                 : X509_VERIFY_PARAM_set1_host(param, t->host, 0);

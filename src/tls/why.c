@@ -61,8 +61,14 @@ static void tell(char *why, int error, int depth, X509 *cert, const char *host, 
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
         weft__tls_names_text(cert, text, sizeof text);
-        (void)snprintf(why, WEFT__TLS_DETAIL_MAX, "the certificate is not for '%s': it is for %s",
-                       host, text[0] != '\0' ? text : subject);
+        if (text[0] != '\0')
+            (void)snprintf(why, WEFT__TLS_DETAIL_MAX,
+                           "the certificate is not for '%s': it is for %s", host, text);
+        else
+            (void)snprintf(why, WEFT__TLS_DETAIL_MAX,
+                           "the certificate is not for '%s': that of %s has no alternative names, "
+                           "and the common name does not count",
+                           host, subject);
         break;
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         (void)snprintf(why, WEFT__TLS_DETAIL_MAX,

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names in certificates, as a peer may have them who is out to be taken for another: which of them
+ * count, and how they are shown. The certificates are made here, since no command makes such ones.
+ */
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "tls_meet.h"
+
+/* --- Certificates ---------------------------------------------------------------------------- */
+
+struct name {
+    int type; /* GEN_DNS ..., 0: there are no more */
+    const char *bytes;
+    size_t len;
+};
+
+#define NAME(type, text)                                                                           \
+    {                                                                                              \
+        type, text, sizeof(text) - 1                                                               \
+    }
+
+static void add_name(GENERAL_NAMES *to, const struct name *n)
+{
+    GENERAL_NAME *g = GENERAL_NAME_new();
+    ASN1_STRING *value =
+        ASN1_STRING_type_new(n->type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
+    CHECK(g != NULL && value != NULL);
+    CHECK_EQ(ASN1_STRING_set(value, n->bytes, (int)n->len), 1);
+    GENERAL_NAME_set0_value(g, n->type, value);
+    CHECK(sk_GENERAL_NAME_push(to, g) > 0);
+}
+
+/* A certificate that vouches for itself, with its key: the PEM text of both. */
+static char *made_for(X509_NAME *subject, const struct name *names, EVP_PKEY *key)
+{
+    GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
+    BASIC_CONSTRAINTS *authority = BASIC_CONSTRAINTS_new();
+    BIO *bio = BIO_new(BIO_s_mem());
+    X509 *x = X509_new();
+    char *data, *text;
+    CHECK(all != NULL && authority != NULL && bio != NULL && x != NULL && key != NULL);
+    authority->ca = 1;
+    for (; names != NULL && names->type != 0; names++)
+        add_name(all, names);
+    CHECK_EQ(X509_set_version(x, 2), 1);
+    CHECK(X509_gmtime_adj(X509_getm_notBefore(x), -3600) != NULL);
+    CHECK(X509_gmtime_adj(X509_getm_notAfter(x), 86400) != NULL);
+    CHECK_EQ(X509_set_subject_name(x, subject), 1);
+    CHECK_EQ(X509_set_issuer_name(x, subject), 1);
+    CHECK_EQ(X509_set_pubkey(x, key), 1);
+    CHECK_EQ(X509_add1_ext_i2d(x, NID_basic_constraints, authority, 1, 0), 1);
+    if (sk_GENERAL_NAME_num(all) > 0)
+        CHECK_EQ(X509_add1_ext_i2d(x, NID_subject_alt_name, all, 0, 0), 1);
+    CHECK(X509_sign(x, key, EVP_sha256()) > 0);
+    CHECK_EQ(PEM_write_bio_X509(bio, x), 1);
+    CHECK_EQ(PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL), 1);
+    long len = BIO_get_mem_data(bio, &data);
+    CHECK(len > 0 && (text = strndup(data, (size_t)len)) != NULL);
+    GENERAL_NAMES_free(all);
+    BASIC_CONSTRAINTS_free(authority);
+    BIO_free(bio);
+    X509_free(x);
+    EVP_PKEY_free(key);
+    X509_NAME_free(subject);
+    return text;
+}
+
+static void add_part(X509_NAME *to, const char *kind, const char *bytes, int len)
+{
+    CHECK_EQ(X509_NAME_add_entry_by_txt(to, kind, MBSTRING_UTF8, (const unsigned char *)bytes, len,
+                                        -1, 0),
+             1);
+}
+
+static char *certificate(const char *common_name, const struct name *names)
+{
+    X509_NAME *subject = X509_NAME_new();
+    CHECK(subject != NULL);
+    if (common_name != NULL)
+        add_part(subject, "CN", common_name, -1);
+    return made_for(subject, names, EVP_EC_gen("P-256"));
+}
+
+/* A server with that certificate, and a client that trusts whoever made it. */
+struct pair {
+    struct weft_tls *client, *server;
+};
+
+static struct pair pair_open(char *text)
+{
+    struct weft_tls_certificate c = {.chain = text};
+    struct pair p = {
+        .client = tls_kit_open(&(struct weft_tls_options){.ca = text, .no_resumption = true}),
+        .server =
+            tls_kit_open(&(struct weft_tls_options){.certificates = &c, .n_certificates = 1})};
+    free(text);
+    return p;
+}
+
+static void pair_close(struct pair *p)
+{
+    weft_tls_close(&p->client);
+    weft_tls_close(&p->server);
+}
+
+/* --- Which names count ------------------------------------------------------------------------ */
+
+/* RFC 9525, 2: a common name is no name of a host, whatever else the certificate has. */
+static int a_common_name_does_not_count(void *arg)
+{
+    static const struct name mail[] = {NAME(GEN_EMAIL, "a@server.test"), {0}};
+    static const struct name host[] = {NAME(GEN_DNS, "server.test"), {0}};
+    static const struct {
+        const struct name *names;
+        const char *words; /* NULL: it is let in */
+    } cases[] = {
+        {NULL, "'server.test': that of CN=server.test has no alternative names"},
+        {mail, "not for 'server.test': it is for email:a@server.test"},
+        {host, NULL},
+    };
+    (void)arg;
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        struct pair p = pair_open(certificate("server.test", cases[i].names));
+        struct meeting m = meet(p.client, p.server, "server.test");
+        CHECK_EQ(m.client.result, cases[i].words != NULL ? WEFT_ECERTIFICATE : 0);
+        if (cases[i].words != NULL)
+            CHECK(has(m.client.detail, cases[i].words));
+        part(&m);
+        pair_close(&p);
+    }
+    return 0;
+}
+
+static const struct kit_case cases[] = {
+    IN_TASK(a_common_name_does_not_count),
+};
+KIT_MAIN(cases)
