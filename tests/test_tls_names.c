@@ -4,6 +4,7 @@
  * count, and how they are shown. The certificates are made here, since no command makes such ones.
  */
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "tls_meet.h"
@@ -133,7 +134,52 @@ static int a_common_name_does_not_count(void *arg)
     return 0;
 }
 
+/* What a client says first that asks for that name. */
+static int hello_for(const char *name, char *buf, size_t cap)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    CHECK(ssl != NULL);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(ssl);
+    CHECK_EQ(SSL_set_tlsext_host_name(ssl, name), 1);
+    CHECK(SSL_do_handshake(ssl) < 0);
+    int len = BIO_read(SSL_get_wbio(ssl), buf, (int)cap);
+    CHECK(len > 0 && (size_t)len < cap);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+    return len;
+}
+
+/* To OpenSSL, ".test" is whatever ends so. */
+static int a_dot_does_not_stand_for_every_host(void *arg)
+{
+    struct weft_tls *client = tls_kit_client(), *server = NULL;
+    struct weft_stream *a = NULL, *b = NULL;
+    char hello[4096];
+    (void)arg;
+    CHECK_EQ(weft_socketpair(&a, &b), 0);
+    CHECK_EQ(weft_tls_connect(&a, client, ".test", weft_after_s(60)), -EINVAL);
+    CHECK(has(weft_error_detail(), "'.test' begins with a dot"));
+    CHECK_EQ(weft_tls_connect(&a, client, ".", weft_after_s(60)), -EINVAL);
+    struct weft_tls_certificate c = tls_kit_cert("server.pem", "server.key");
+    server = tls_kit_open(
+        &(struct weft_tls_options){.certificates = &c, .n_certificates = 1, .strict_sni = true});
+    int len = hello_for(".test", hello, sizeof hello);
+    CHECK_EQ(weft_write(a, hello, (size_t)len, weft_after_s(60)), 0);
+    CHECK_EQ(weft_shutdown(a, weft_after_s(60)), 0); /* so that the server waits for nothing */
+    CHECK_EQ(weft_tls_accept(&b, server, weft_after_s(60)), WEFT_ETLS);
+    CHECK(has(weft_error_detail(), "a name that no certificate here has"));
+    weft_abort(&a);
+    weft_abort(&b);
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
 static const struct kit_case cases[] = {
     IN_TASK(a_common_name_does_not_count),
+    IN_TASK(a_dot_does_not_stand_for_every_host),
 };
 KIT_MAIN(cases)

@@ -28,11 +28,12 @@ void weft__tls_conf_unref(struct weft__tls_conf *c)
 
 /* --- A server's choices ---------------------------------------------------------------------- */
 
-/* Gives ssl every certificate with that name (there may be one for each kind of key): how many. */
+/* Gives ssl every certificate with that name (there may be one for each kind of key): how many. A
+ * name that begins with a dot, which to OpenSSL is every name below, is none. */
 static int use_matching(SSL *ssl, const struct weft__tls_conf *c, const char *name, unsigned flags)
 {
     int found = 0;
-    for (size_t i = 0; i < c->n_certs; i++) {
+    for (size_t i = 0; name[0] != '.' && i < c->n_certs; i++) {
         const struct weft__tls_cert *cert = &c->certs[i];
         if (X509_check_host(cert->leaf, name, 0, flags, NULL) != 1)
             continue;

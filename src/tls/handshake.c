@@ -83,6 +83,8 @@ static int set_host(struct weft__tls_stream *t, const char *host)
         len--;
     if (len == 0 || len > WEFT__TLS_HOST_MAX)
         return weft__fail(-EINVAL, "a host name of %zu bytes", len);
+    if (host[0] == '.') /* to OpenSSL that is every host below */
+        return weft__fail(-EINVAL, "the host name '%s' begins with a dot", host);
     t->host = weft__alloc(len + 1);
     if (t->host == NULL)
         return -ENOMEM;
