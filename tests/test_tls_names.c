@@ -178,8 +178,113 @@ static int a_dot_does_not_stand_for_every_host(void *arg)
     return 0;
 }
 
+/* --- How they are shown ----------------------------------------------------------------------- */
+
+static char *line_of(char c, size_t len)
+{
+    static char buf[4096];
+    memset(buf, c, len);
+    buf[len] = '\0';
+    return buf;
+}
+
+/* The peer's names are where many look who it is. */
+static int a_name_cannot_look_like_others(void *arg)
+{
+    static const struct {
+        struct name names[3];
+        const char *shown;
+    } cases[] = {
+        {{NAME(GEN_DNS, "a.test"), NAME(GEN_DNS, "b.test")}, "DNS:a.test, DNS:b.test"},
+        {{NAME(GEN_DNS, "a.test, DNS:b.test")}, "DNS:a.test\\x2C DNS:b.test"},
+        {{NAME(GEN_DNS, "a.test\0.evil.test")}, "DNS:a.test\\x00.evil.test"},
+        {{NAME(GEN_EMAIL, "me\\x2C\n\x7f")}, "email:me\\x5Cx2C\\x0A\\x7F"},
+        {{NAME(GEN_URI, "http://\xc3\xa4/")}, "URI:http://\\xC3\\xA4/"},
+        {{NAME(GEN_IPADD, "\x0a\0\0\1"), NAME(GEN_IPADD, "\x0a\0\0")}, "IP:10.0.0.1, other"},
+        {{NAME(GEN_DNS, "")}, "DNS:"},
+    };
+    (void)arg;
+    struct weft_tls *client = tls_kit_open(&(struct weft_tls_options){.insecure_no_verify = true});
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(cases); i++) {
+        struct pair p = pair_open(certificate("x", cases[i].names));
+        struct meeting m = meet(client, p.server, "server.test");
+        CHECK_EQ(m.client.result, 0);
+        CHECK(has(info_of(m.client.s).names, cases[i].shown));
+        CHECK_EQ(strlen(info_of(m.client.s).names), strlen(cases[i].shown));
+        part(&m);
+        pair_close(&p);
+    }
+    weft_tls_close(&client);
+    return 0;
+}
+
+static int no_name_is_shown_in_part(void *arg)
+{
+    static char longest[3000];
+    memset(longest, 'x', sizeof longest);
+    const struct name names[] = {NAME(GEN_DNS, "server.test"),
+                                 {GEN_DNS, longest, sizeof longest},
+                                 NAME(GEN_DNS, "b.test"),
+                                 {GEN_DNS, longest, 2018}, /* "DNS:" and all: one too long */
+                                 {0}};
+    (void)arg;
+    struct pair p = pair_open(certificate("x", names));
+    struct meeting m = meet(p.client, p.server, "server.test");
+    CHECK_EQ(m.client.result, 0);
+    CHECK(strcmp(info_of(m.client.s).names, "DNS:server.test, DNS:b.test, ...") == 0);
+    part(&m);
+    pair_close(&p);
+    p = pair_open(certificate("x", &names[1]));
+    struct weft_tls *client = tls_kit_open(&(struct weft_tls_options){.insecure_no_verify = true});
+    m = meet(client, p.server, "server.test");
+    const char *shown = info_of(m.client.s).names;
+    CHECK(strncmp(shown, "DNS:b.test, DNS:xxx", 19) == 0);
+    CHECK(strcmp(shown + strlen(shown) - 6, "x, ...") == 0); /* here there is room for it */
+    part(&m);
+    pair_close(&p);
+    weft_tls_close(&client);
+    return 0;
+}
+
+/* Neither is a part of a subject; and a peer with a long one is verified as any other. */
+static int no_part_of_a_subject_is_shown_in_part(void *arg)
+{
+    static const struct name host[] = {NAME(GEN_DNS, "server.test"), {0}};
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        X509_NAME *subject = X509_NAME_new();
+        if (i == 1)
+            add_part(subject, "DC", line_of('d', 600), -1);
+        if (i == 2)
+            for (int n = 0; n < 10; n++)
+                add_part(subject, "OU", line_of(',', 30), -1);
+        if (i > 0)
+            add_part(subject, "CN", "a", -1);
+        struct pair p = pair_open(made_for(subject, host, EVP_EC_gen("P-256")));
+        struct meeting m = meet(p.client, p.server, "server.test");
+        CHECK_EQ(m.client.result, 0);
+        struct weft_tls_info info = info_of(m.client.s);
+        CHECK(info.verified);
+        if (i == 0)
+            CHECK_EQ(info.subject[0], '\0');
+        if (i == 1)
+            CHECK(strcmp(info.subject, "CN=a,...") == 0);
+        if (i == 2) {
+            const char *at = info.subject + 5;
+            CHECK(strncmp(info.subject, "CN=a,OU=", 8) == 0);
+            while (strncmp(at, "OU=", 3) == 0) /* each of 30 commas, escaped, and its own */
+                at += 3 + 60 + 1;
+            CHECK(strcmp(at, "...") == 0);
+        }
+        part(&m);
+        pair_close(&p);
+    }
+    return 0;
+}
+
 static const struct kit_case cases[] = {
-    IN_TASK(a_common_name_does_not_count),
-    IN_TASK(a_dot_does_not_stand_for_every_host),
+    IN_TASK(a_common_name_does_not_count),          IN_TASK(a_dot_does_not_stand_for_every_host),
+    IN_TASK(a_name_cannot_look_like_others),        IN_TASK(no_name_is_shown_in_part),
+    IN_TASK(no_part_of_a_subject_is_shown_in_part),
 };
 KIT_MAIN(cases)

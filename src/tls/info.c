@@ -93,7 +93,8 @@ int weft_tls_info(struct weft_stream *s, struct weft_tls_info *ret)
         .sni = sni != NULL ? sni : "",
         .server = t->server,
         .resumed = SSL_session_reused(t->ssl) == 1,
-        .verified = x->subject[0] != '\0' && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
+        .verified = SSL_get0_peer_certificate(t->ssl) != NULL &&
+                    SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE &&
                     SSL_get_verify_result(t->ssl) == X509_V_OK,
         .subject = x->subject,
         .names = x->names,

@@ -238,7 +238,7 @@ int weft__tls_fail_setup(const char *fmt, ...) WEFT_PRINTF(1, 2);
 /* Keeps in t->why what is wrong with a certificate; the callback of SSL_set_verify. */
 int weft__tls_verify(int ok, X509_STORE_CTX *store);
 
-/* Text about certificates (text.c): all return snprintf-like into buf. */
+/* Text about certificates, into buf, which has room for 32 bytes at least (text.c). */
 void weft__tls_name_text(const X509_NAME *name, char *buf, size_t cap);
 void weft__tls_time_text(const ASN1_TIME *t, char *buf, size_t cap);
 void weft__tls_names_text(X509 *cert, char *buf, size_t cap);
