@@ -200,6 +200,35 @@ static int failed_handshake(void *arg)
     return 0;
 }
 
+/* A peer that says goodbye instead of shaking hands hangs up, too. */
+static int goodbye(void *arg)
+{
+    static const char close_notify[] = "\x15\x03\x03\x00\x02\x01\x00";
+    char hello[4096];
+    (void)arg;
+    struct weft_tls *server = tls_kit_server("server"), *client = tls_kit_client();
+    for (int i = 0; i < 2; i++) {
+        struct weft_stream *s = NULL, *peer = NULL;
+        CHECK_EQ(weft_socketpair(&s, &peer), 0);
+        if (i == 1)
+            CHECK_EQ(weft_write(peer, hello, (size_t)hello_for("server.test", hello, sizeof hello),
+                                WEFT_NEVER),
+                     0);
+        CHECK_EQ(weft_write(peer, close_notify, 7, WEFT_NEVER), 0);
+        CHECK_EQ(weft_flush(peer, WEFT_NEVER), 0);
+        int err = i == 0 ? weft_tls_connect(&s, client, "server.test", weft_after_s(60))
+                         : weft_tls_accept(&s, server, weft_after_s(60));
+        CHECK_EQ(err, WEFT_EEOF);
+        CHECK(has(weft_error_detail(), "the peer ended the connection during the handshake"));
+        CHECK_EQ(ERR_peek_error(), 0);
+        weft_abort(&s);
+        weft_abort(&peer);
+    }
+    weft_tls_close(&client);
+    weft_tls_close(&server);
+    return 0;
+}
+
 struct babbler {
     struct weft_stream *s;
     const char *text;
@@ -465,10 +494,19 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(facts),        IN_TASK(versions),         IN_TASK(alpn),
-    IN_TASK(refusals),     IN_TASK(failed_handshake), IN_TASK(not_tls),
-    IN_TASK(truncated),    IN_TASK(damaged),          IN_TASK(client_certificates),
-    IN_TASK(revoked),      IN_TASK(by_name),          IN_TASK(reload),
+    IN_TASK(facts),
+    IN_TASK(versions),
+    IN_TASK(alpn),
+    IN_TASK(refusals),
+    IN_TASK(failed_handshake),
+    IN_TASK(goodbye),
+    IN_TASK(not_tls),
+    IN_TASK(truncated),
+    IN_TASK(damaged),
+    IN_TASK(client_certificates),
+    IN_TASK(revoked),
+    IN_TASK(by_name),
+    IN_TASK(reload),
     ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

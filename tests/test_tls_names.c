@@ -4,7 +4,6 @@
  * count, and how they are shown. The certificates are made here, since no command makes such ones.
  */
 #include <openssl/pem.h>
-#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "tls_meet.h"
@@ -132,24 +131,6 @@ static int a_common_name_does_not_count(void *arg)
         pair_close(&p);
     }
     return 0;
-}
-
-/* What a client says first that asks for that name. */
-static int hello_for(const char *name, char *buf, size_t cap)
-{
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    SSL *ssl = SSL_new(ctx);
-    CHECK(ssl != NULL);
-    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-    SSL_set_connect_state(ssl);
-    CHECK_EQ(SSL_set_tlsext_host_name(ssl, name), 1);
-    CHECK(SSL_do_handshake(ssl) < 0);
-    int len = BIO_read(SSL_get_wbio(ssl), buf, (int)cap);
-    CHECK(len > 0 && (size_t)len < cap);
-    SSL_free(ssl);
-    SSL_CTX_free(ctx);
-    ERR_clear_error();
-    return len;
 }
 
 /* To OpenSSL, ".test" is whatever ends so. */

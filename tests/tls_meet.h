@@ -6,6 +6,7 @@
 #define TLS_MEET_H
 
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "tls_kit.h"
 
@@ -58,6 +59,24 @@ static inline void part(struct meeting *m)
     CHECK(weft_close(&m->client.s, weft_after_s(60)) <= 0);
     CHECK(weft_close(&m->server.s, weft_after_s(60)) <= 0);
     CHECK_EQ(ERR_peek_error(), 0);
+}
+
+/* What a client says first that asks for that name. */
+static inline int hello_for(const char *name, char *buf, size_t cap)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    CHECK(ssl != NULL);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(ssl);
+    CHECK_EQ(SSL_set_tlsext_host_name(ssl, name), 1);
+    CHECK(SSL_do_handshake(ssl) < 0);
+    int len = BIO_read(SSL_get_wbio(ssl), buf, (int)cap);
+    CHECK(len > 0 && (size_t)len < cap);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+    return len;
 }
 
 #endif

@@ -153,6 +153,8 @@ int weft__tls_shake_step(struct weft__tls_stream *t)
     int res = SSL_do_handshake(t->ssl);
     int why = res == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, res);
     bool away = why == SSL_ERROR_WANT_X509_LOOKUP;
+    if (why == SSL_ERROR_ZERO_RETURN && t->out_error == 0) /* close_notify: OpenSSL says no more */
+        return weft__fail(WEFT_EEOF, "the peer ended the connection during the handshake");
     if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ && !away)
         return weft__tls_fail(t, true);
     weft__tls_errors_clear();
