@@ -3,6 +3,7 @@
  * on request, and streams that are secured in the middle of a talk. */
 #include <openssl/ssl.h>
 
+#include "base/alloc.h"
 #include "net/secure.h"
 #include "net/stream.h"
 #include "tls_meet.h"
@@ -133,6 +134,105 @@ static int keylog(void *arg)
     weft_tls_close(&client);
     weft_tls_close(&server);
     CHECK_EQ(unlink(tls_kit_file("keys.log")), 0);
+    return 0;
+}
+
+/* --- Two reloads at once ---------------------------------------------------------------------- */
+
+static struct {
+    struct weft_tls *tls;
+    pthread_t first;
+    uint64_t count, last; /* the first one's allocations; before the last it has read all files */
+    int results[2];
+    bool slow, waits;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} both = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* Never refuses; holds the first one up until it is told to go on. */
+static bool hold_up(void)
+{
+    pthread_mutex_lock(&both.lock);
+    if (both.slow && pthread_equal(pthread_self(), both.first) && ++both.count == both.last) {
+        both.waits = true;
+        pthread_cond_broadcast(&both.changed);
+        while (both.waits)
+            pthread_cond_wait(&both.changed, &both.lock);
+    }
+    pthread_mutex_unlock(&both.lock);
+    return false;
+}
+
+static void *reload_first(void *arg)
+{
+    pthread_mutex_lock(&both.lock);
+    both.first = pthread_self();
+    both.slow = true;
+    both.count = 0;
+    pthread_mutex_unlock(&both.lock);
+    both.results[0] = weft_tls_reload(both.tls);
+    both.slow = false;
+    return arg;
+}
+
+static void *reload_second(void *arg)
+{
+    both.results[1] = weft_tls_reload(both.tls);
+    return arg;
+}
+
+static void use_files_of(const char *name)
+{
+    char command[400];
+    (void)snprintf(command, sizeof command, "cd %s && cp %s.pem live.pem && cp %s.key live.key",
+                   tls_kit_dir, name, name);
+    CHECK_EQ(system(command), 0);
+}
+
+/* The one that reads the files last is the one whose certificates are used. */
+static int reloads_at_once(void *arg)
+{
+    pthread_t threads[2];
+    struct timespec soon;
+    (void)tls_kit_file("ca.pem");
+    use_files_of("server");
+    struct weft_tls_certificate c = tls_kit_cert("live.pem", "live.key");
+    both.tls = tls_kit_open(&(struct weft_tls_options){
+        .certificates = &c, .n_certificates = 1, .ca = tls_kit_file("ca.pem")});
+    weft__alloc_refuse_by(hold_up);
+    both.last = 0;
+    CHECK_EQ(pthread_create(&threads[0], NULL, reload_first, NULL), 0);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+    both.last = both.count;
+    CHECK(both.last > 3);
+    CHECK_EQ(pthread_create(&threads[0], NULL, reload_first, NULL), 0);
+    pthread_mutex_lock(&both.lock);
+    while (!both.waits)
+        pthread_cond_wait(&both.changed, &both.lock);
+    pthread_mutex_unlock(&both.lock);
+    use_files_of("exact");
+    CHECK_EQ(pthread_create(&threads[1], NULL, reload_second, NULL), 0);
+    CHECK_EQ(clock_gettime(CLOCK_REALTIME, &soon), 0);
+    soon.tv_sec++;
+    bool early = pthread_timedjoin_np(threads[1], NULL, &soon) == 0;
+    pthread_mutex_lock(&both.lock);
+    both.waits = false;
+    pthread_cond_broadcast(&both.changed);
+    pthread_mutex_unlock(&both.lock);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+    CHECK(!early);
+    CHECK_EQ(pthread_join(threads[1], NULL), 0);
+    weft__alloc_refuse_by(NULL);
+    CHECK_EQ(both.results[0], 0);
+    CHECK_EQ(both.results[1], 0);
+    struct weft_tls *client = tls_kit_client();
+    struct meeting m = meet(client, both.tls, "a.wild.test");
+    CHECK_EQ(m.client.result, 0);
+    CHECK(strcmp(info_of(m.client.s).subject, "CN=exact") == 0);
+    part(&m);
+    weft_tls_close(&client);
+    weft_tls_close(&both.tls);
+    (void)arg;
     return 0;
 }
 
@@ -272,7 +372,7 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(resumption), IN_TASK(few_sessions), IN_TASK(sources), IN_TASK(keylog),
-    IN_TASK(starttls),   IN_TASK(twice),        IN_TASK(bounds),  ON_THREAD(on_threads),
+    IN_TASK(resumption),      IN_TASK(few_sessions), IN_TASK(sources),  IN_TASK(reloads_at_once), IN_TASK(keylog),       IN_TASK(starttls), IN_TASK(twice),
+    IN_TASK(bounds),          ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

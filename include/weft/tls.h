@@ -93,8 +93,8 @@ WEFT_API void weft_tls_close(struct weft_tls **tls);
 
 /*
  * Reads the files of certificates, keys and trust again. Handshakes that begin from now on use what
- * they hold; live streams go on, tickets stay valid. On an error everything stays as it was.
- * Errors as of weft_tls_open.
+ * they hold; live streams go on, tickets stay valid. On an error everything stays as it was. One
+ * that comes while another is under way waits for it. Errors as of weft_tls_open.
  */
 WEFT_API WEFT_MUST_CHECK int weft_tls_reload(struct weft_tls *tls);
 

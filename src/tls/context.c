@@ -6,7 +6,8 @@
  * weft__tls_conf). A reload makes a second one and swaps the pointers, so that a handshake under
  * way keeps what it began with.
  *
- * Invariant: the lock is not held while a file is read or a handshake computes.
+ * Invariant: the lock is not held while a file is read or a handshake computes; who reloads holds
+ * another one, which only who reloads waits for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -180,6 +181,7 @@ static void tls_free(struct weft_tls *tls)
     EVP_CIPHER_free(tls->ticket_cipher);
     OPENSSL_cleanse(tls->keys, sizeof tls->keys);
     pthread_mutex_destroy(&tls->lock);
+    pthread_mutex_destroy(&tls->reloading);
     weft__free(tls->alpn);
     free_options(&tls->options);
     weft__free(tls);
@@ -220,6 +222,7 @@ int weft_tls_open(struct weft_tls **ret, const struct weft_tls_options *o)
     tls->secure.cls = &weft__tls_secure_class;
     atomic_init(&tls->refs, 1);
     pthread_mutex_init(&tls->lock, NULL);
+    pthread_mutex_init(&tls->reloading, NULL);
     weft__list_init(&tls->sessions);
     tls->keylog_fd = -1;
     err = copy_options(&tls->options, o != NULL ? o : &none);
@@ -245,12 +248,10 @@ void weft_tls_close(struct weft_tls **tls)
     *tls = NULL;
 }
 
-int weft_tls_reload(struct weft_tls *tls)
+static int reload(struct weft_tls *tls)
 {
     struct weft__tls_conf *fresh = NULL;
-    pthread_mutex_lock(&tls->lock);
     tls->generation++;
-    pthread_mutex_unlock(&tls->lock);
     int err = weft__tls_conf_open(&fresh, tls);
     if (err < 0)
         return err;
@@ -261,6 +262,15 @@ int weft_tls_reload(struct weft_tls *tls)
     weft__tls_sessions_drop(tls);
     weft__tls_conf_unref(old);
     return 0;
+}
+
+/* One at a time: else one that has read older files may come to its end last. */
+int weft_tls_reload(struct weft_tls *tls)
+{
+    pthread_mutex_lock(&tls->reloading);
+    int err = reload(tls);
+    pthread_mutex_unlock(&tls->reloading);
+    return err;
 }
 
 /* --- For floor 3 ----------------------------------------------------------------------------- */

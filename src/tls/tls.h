@@ -72,7 +72,8 @@ struct weft_tls {
     int64_t keys_ns;
     struct weft__list sessions;
     size_t n_sessions;
-    unsigned generation; /* counts reloads */
+    pthread_mutex_t reloading; /* held for the whole of a reload; guards what follows */
+    unsigned generation;       /* counts reloads */
     /* Not changed after open. */
     struct weft_tls_options options; /* with copies of its texts */
     EVP_CIPHER *ticket_cipher;       /* looked up once: by name for each ticket it costs more */
