@@ -119,6 +119,24 @@ static int sources(void *arg)
     return 0;
 }
 
+/* A certificate that no handshake would take is refused at once, also where it is not the first. */
+static int weak_certificates(void *arg)
+{
+    (void)arg;
+    struct weft_tls *tls = NULL;
+    struct weft_tls_certificate c[] = {tls_kit_cert("server.pem", "server.key"),
+                                       tls_kit_cert("weak.pem", "weak.key")};
+    struct weft_tls_options o = {.certificates = c, .n_certificates = 2};
+    CHECK_EQ(weft_tls_open(&tls, &o), -EINVAL);
+    CHECK(has(weft_error_detail(), "weak.pem: ee key too small"));
+    c[0] = (struct weft_tls_certificate){.chain = contents("weak_both.pem")};
+    CHECK_EQ(weft_tls_open(&tls, &o), -EINVAL);
+    CHECK(has(weft_error_detail(), "certificate the text given: ee key")); /* never the key */
+    CHECK(tls == NULL);
+    CHECK_EQ(ERR_peek_error(), 0);
+    return 0;
+}
+
 static int keylog(void *arg)
 {
     (void)arg;
@@ -372,7 +390,8 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(resumption),      IN_TASK(few_sessions), IN_TASK(sources),  IN_TASK(reloads_at_once), IN_TASK(keylog),       IN_TASK(starttls), IN_TASK(twice),
+    IN_TASK(resumption),      IN_TASK(few_sessions), IN_TASK(sources),  IN_TASK(weak_certificates),
+    IN_TASK(reloads_at_once), IN_TASK(keylog),       IN_TASK(starttls), IN_TASK(twice),
     IN_TASK(bounds),          ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

@@ -60,6 +60,9 @@ crl old ca "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z" rev
 crl inter inter "-crldays 10"
 cat ca.crl inter.crl >both.crl
 cat server.pem server.key >both.pem
+openssl req -x509 -newkey rsa:512 -nodes -keyout weak.key -out weak.pem -subj /CN=weak.test \
+    -days 30 -addext subjectAltName=DNS:weak.test
+cat weak.pem weak.key >weak_both.pem
 openssl ec -in server.key -aes128 -passout pass:secret -out locked.key
 # shellcheck disable=SC2086
 openssl req -x509 $new -keyout self.key -out self.pem -subj /CN=server.test -days 30 \

@@ -106,6 +106,20 @@ static void on_info(const SSL *ssl, int where, int value)
 
 /* --- Making ---------------------------------------------------------------------------------- */
 
+/* A handshake may refuse a certificate that could be read (its key is too small, its chain is
+ * signed in a way that is too weak), and most are first used when a client asks for their name. So
+ * each is tried as handshakes do it. */
+static int try_cert(SSL_CTX *ctx, const struct weft__tls_cert *cert)
+{
+    SSL *ssl = SSL_new(ctx);
+    if (ssl == NULL)
+        return -ENOMEM;
+    SSL_certs_clear(ssl);
+    int ok = SSL_use_cert_and_key(ssl, cert->leaf, cert->key, cert->chain, 1);
+    SSL_free(ssl);
+    return ok == 1 ? 0 : -EINVAL;
+}
+
 static int load_certs(struct weft__tls_conf *c, const struct weft_tls_options *o)
 {
     if (o->n_certificates == 0)
@@ -118,10 +132,16 @@ static int load_certs(struct weft__tls_conf *c, const struct weft_tls_options *o
         if (err < 0)
             return err;
         c->n_certs++;
+        err = try_cert(c->ctx, &c->certs[i]);
+        if (err == -EINVAL)
+            err = weft__tls_fail_setup("certificate %s",
+                                       weft__tls_source_name(o->certificates[i].chain));
+        if (err < 0)
+            return err;
     }
     const struct weft__tls_cert *first = &c->certs[0];
     if (!SSL_CTX_use_cert_and_key(c->ctx, first->leaf, first->key, first->chain, 1))
-        return weft__tls_fail_setup("certificate %s", o->certificates[0].chain);
+        return -ENOMEM; /* it has been tried */
     return 0;
 }
 

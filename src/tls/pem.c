@@ -55,11 +55,22 @@ static int text_read(struct text *ret, int fd, const char *path)
     return 0;
 }
 
+static bool is_text(const char *source)
+{
+    return strncmp(source, "-----BEGIN", 10) == 0;
+}
+
+const char *weft__tls_source_name(const char *source)
+{
+    return is_text(source) ? "the text given" : source;
+}
+
 static int text_open(struct text *ret, const char *source, const char *what)
 {
-    if (strncmp(source, "-----BEGIN", 10) == 0) {
-        *ret = (struct text){
-            .data = (char *)(uintptr_t)source, .len = strlen(source), .name = "the text given"};
+    if (is_text(source)) {
+        *ret = (struct text){.data = (char *)(uintptr_t)source,
+                             .len = strlen(source),
+                             .name = weft__tls_source_name(source)};
         return 0;
     }
     int fd = weft__call_open(source, O_RDONLY | O_CLOEXEC, 0);

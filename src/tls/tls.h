@@ -96,7 +96,9 @@ int weft__tls_conf_open(struct weft__tls_conf **ret, struct weft_tls *tls);
 /* names: of the options; NULL: the default. After the versions are set (ciphers.c). */
 int weft__tls_set_ciphers(SSL_CTX *ctx, const char *names);
 
-/* Reading PEM (pem.c). what: "certificate", for the detail. */
+/* Reading PEM (pem.c). */
+/* What the detail calls a file or text: never the text, which may have a key in it. */
+const char *weft__tls_source_name(const char *source);
 int weft__tls_load_cert(struct weft__tls_cert *ret, const struct weft_tls_certificate *c);
 void weft__tls_free_cert(struct weft__tls_cert *c);
 int weft__tls_load_trust(X509_STORE *store, const char *text, STACK_OF(X509_NAME) * names);
