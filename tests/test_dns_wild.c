@@ -83,6 +83,23 @@ static int old(void *arg)
 }
 DNS_ON_THREAD(old)
 
+/* No further name is taken for one that nobody could tell about; but one type can tell enough. */
+static int search_ends(void *arg)
+{
+    (void)arg;
+    wild_use(&(struct weft_dns_options){
+        .timeout_ms = 50, .tries = 1, .search = "gone.test one.test two.test"});
+    fails("silent-x", "no server answered");
+    CHECK_EQ(wild_count("silent-x.gone.test", 1), 1);
+    CHECK_EQ(wild_count("silent-x.one.test", 1), 1);
+    CHECK_EQ(wild_count("silent-x.two.test", 0), 0);
+    CHECK_EQ(wild_count("silent-x", 0), 0);
+    CHECK_EQ(dns_look("sixless", 0), 1);
+    CHECK_EQ(wild_count("sixless.one.test", 1), 1);
+    return 0;
+}
+DNS_ON_THREAD(search_ends)
+
 static int by_tcp(void *arg)
 {
     (void)arg;
@@ -515,6 +532,8 @@ int main(void)
         ON_THREAD(bare_thread),
         IN_TASK(old),
         ON_THREAD(old_thread),
+        IN_TASK(search_ends),
+        ON_THREAD(search_ends_thread),
         IN_TASK(by_tcp),
         ON_THREAD(by_tcp_thread),
         IN_TASK(deadlines),

@@ -48,9 +48,9 @@ struct weft_resolve_options {
 /*
  * The addresses of host, each with this port (0 to 65535). A name with a dot at its end is
  * complete; others are completed by the search domains, those with enough dots after they were
- * tried as they are. With both families both are asked for at once, and one is enough. Waits; a
- * cancellation point. *ret is one allocation, to be freed with weft_addresses_free. Returns 0 or an
- * error as above.
+ * tried as they are; the search ends where no server answers. With both families both are asked for
+ * at once, and one is enough. Waits; a cancellation point. *ret is one allocation, to be freed with
+ * weft_addresses_free. Returns 0 or an error as above.
  */
 WEFT_API WEFT_MUST_CHECK int weft_resolve(struct weft_addresses **ret, const char *host, int port,
                                           const struct weft_resolve_options *o, weft_deadline d);

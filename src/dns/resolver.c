@@ -4,7 +4,7 @@
  *
  * A look-up takes its candidates (the name as it is, and completed by each search domain) one after
  * the other, and asks for all its types of one candidate at once. It ends with the first candidate
- * that has a record of any of them.
+ * that has a record of any of them, or of which no server would tell whether it has.
  *
  * Invariants:
  *  - an ask is in its entry's list until it is answered or taken back;
@@ -268,6 +268,7 @@ static int ask(struct weft__dns_lookup *k, struct weft__dns_ask *a)
  * name, more than that there is none, and what went wrong more than both. */
 static void judge(struct weft__dns_lookup *k)
 {
+    bool unknown = false, no_name = false;
     for (size_t i = 0; i < k->n_asks; i++) {
         enum weft__dns_status s = k->asks[i].status;
         if (s == WEFT__DNS_OK) {
@@ -276,7 +277,12 @@ static void judge(struct weft__dns_lookup *k)
         }
         if (s > k->status)
             k->status = s;
+        unknown = unknown || s == WEFT__DNS_SILENT || s == WEFT__DNS_UNREACHABLE;
+        no_name = no_name || s == WEFT__DNS_NO_NAME; /* of no type, then */
     }
+    /* This candidate may exist; to find a later one, another host, would be worse than none. */
+    if (unknown && !no_name)
+        k->tried = k->names;
 }
 
 static void advance(struct weft__dns_lookup *k)
