@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* TLS contexts between two ends in one process: resumption, where certificates come from, secrets
  * on request, and streams that are secured in the middle of a talk. */
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "base/alloc.h"
 #include "net/secure.h"
 #include "net/stream.h"
+#include "sim_host_kit.h"
+#include "tls/tls.h"
 #include "tls_meet.h"
 
 /* --- Resumption ------------------------------------------------------------------------------ */
@@ -71,6 +74,95 @@ static int few_sessions(void *arg)
     }
     weft_tls_close(&client);
     weft_tls_close(&server);
+    return 0;
+}
+
+struct ends {
+    struct weft_tls *client, *server;
+};
+
+/* Each resumption of TLS 1.3 brings a fresh ticket; however often, three times ticket_key_s after
+ * the full handshake it ends. */
+static int a_session_gets_old(void *arg)
+{
+    struct ends *e = arg;
+    CHECK_EQ(weft_tls_rotate(e->server), 0); /* the first key was made outside, at another time */
+    for (int i = 0; i < 6; i++) {
+        CHECK_EQ(resumes(e->client, e->server), i % 4 != 0);
+        CHECK_EQ(weft_sleep_ms(900), 0);
+    }
+    return 0;
+}
+
+static void sessions_get_old(const char *driver)
+{
+    (void)driver; /* a simulation's own, in which the time passes */
+    struct weft_tls_certificate c = tls_kit_cert("server.pem", "server.key");
+    struct weft_tls_options o = {.certificates = &c, .n_certificates = 1, .ticket_key_s = 1};
+    struct ends e = {.client = tls_kit_client(), .server = tls_kit_open(&o)};
+    struct weft_sim *sim = sim_open(1, false);
+    CHECK_EQ(weft_sim_host(sim, "here", a_session_gets_old, &e), 0);
+    sim_end(sim);
+    weft_tls_close(&e.client);
+    weft_tls_close(&e.server);
+}
+
+/* A certificate that expired yesterday and trusts itself; its key is self.key. */
+static void make_past(void)
+{
+    FILE *cert = fopen(tls_kit_file("self.pem"), "r"), *key = fopen(tls_kit_file("self.key"), "r");
+    FILE *to = fopen(tls_kit_file("past.pem"), "w");
+    CHECK(cert != NULL && key != NULL && to != NULL);
+    X509 *x = PEM_read_X509(cert, NULL, NULL, NULL);
+    EVP_PKEY *k = PEM_read_PrivateKey(key, NULL, NULL, NULL);
+    CHECK(x != NULL && k != NULL);
+    CHECK(X509_gmtime_adj(X509_getm_notBefore(x), -48L * 3600) != NULL);
+    CHECK(X509_gmtime_adj(X509_getm_notAfter(x), -24L * 3600) != NULL);
+    CHECK(X509_sign(x, k, EVP_sha256()) > 0);
+    CHECK_EQ(PEM_write_X509(to, x), 1);
+    X509_free(x);
+    EVP_PKEY_free(k);
+    CHECK_EQ(fclose(cert) | fclose(key) | fclose(to), 0);
+}
+
+/* Full handshakes are verified as if it were not yet yesterday. */
+static void live_in_the_past(struct weft_tls *tls)
+{
+    X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(tls->conf->ctx), time(NULL) - 36L * 3600);
+}
+
+/* Neither side goes on with a session once what the other showed has expired. */
+static int certificates_expire(void *arg)
+{
+    (void)arg;
+    make_past();
+    for (int version = WEFT_TLS_1_2; version <= WEFT_TLS_1_3; version++) {
+        struct weft_tls_certificate past = tls_kit_cert("past.pem", "self.key");
+        struct weft_tls_certificate good = tls_kit_cert("server.pem", "server.key");
+        struct weft_tls_options so = {.certificates = &past, .n_certificates = 1};
+        struct weft_tls_options co = {.ca = tls_kit_file("past.pem"),
+                                      .max_version = (enum weft_tls_version)version};
+        struct weft_tls *server = tls_kit_open(&so), *client = tls_kit_open(&co);
+        live_in_the_past(client);
+        CHECK(!resumes(client, server));
+        CHECK(!resumes(client, server));
+        weft_tls_close(&client);
+        weft_tls_close(&server);
+        so = (struct weft_tls_options){.certificates = &good,
+                                       .n_certificates = 1,
+                                       .ca = tls_kit_file("past.pem"),
+                                       .client = WEFT_TLS_CLIENT_REQUIRED};
+        co.ca = tls_kit_file("ca.pem");
+        co.certificates = &past;
+        co.n_certificates = 1;
+        server = tls_kit_open(&so);
+        client = tls_kit_open(&co);
+        live_in_the_past(server);
+        CHECK(!resumes(client, server));
+        CHECK(!resumes(client, server));
+        weft_tls_close(&client);
+        weft_tls_close(&server);
+    }
     return 0;
 }
 
@@ -390,8 +482,17 @@ static void on_threads(const char *driver)
 }
 
 static const struct kit_case cases[] = {
-    IN_TASK(resumption),      IN_TASK(few_sessions), IN_TASK(sources),  IN_TASK(weak_certificates),
-    IN_TASK(reloads_at_once), IN_TASK(keylog),       IN_TASK(starttls), IN_TASK(twice),
-    IN_TASK(bounds),          ON_THREAD(on_threads),
+    IN_TASK(resumption),
+    IN_TASK(few_sessions),
+    IN_TASK(certificates_expire),
+    ON_THREAD(sessions_get_old),
+    IN_TASK(sources),
+    IN_TASK(weak_certificates),
+    IN_TASK(reloads_at_once),
+    IN_TASK(keylog),
+    IN_TASK(starttls),
+    IN_TASK(twice),
+    IN_TASK(bounds),
+    ON_THREAD(on_threads),
 };
 KIT_MAIN(cases)

@@ -70,7 +70,8 @@ struct weft_tls_options {
     size_t sessions_max;     /* clients: sessions kept for resumption; 0: 64 */
     bool no_resumption;      /* keep no sessions, give no tickets */
     int ticket_key_s;        /* servers: a ticket key is used for so long, and accepted for two such
-                                times more; 0: 12 hours */
+                                times more, and no session goes on for longer than these three,
+                                however often it is resumed; 0: 12 hours */
     int64_t handshake_ms;    /* how long a handshake may take where no deadline is given: servers,
                                 callback mode; 0: 10,000 */
     bool handshake_offload;  /* servers, on a loop: the keys and the signature of a new session are

@@ -6,7 +6,8 @@
  * what another has sealed. Sessions are kept by host and port, the most recently used first.
  *
  * Invariants: a ticket is sealed with the newest key only, and opened with the last few; a session
- * of TLS 1.3 is used once (RFC 8446, C.4); there are never more than sessions_max.
+ * of TLS 1.3 is used once (RFC 8446, C.4); there are never more than sessions_max; none goes on
+ * once the peer's certificate has expired, nor, with a server, for longer than ticket keys last.
  */
 #include <errno.h>
 #include <openssl/core_names.h>
@@ -116,6 +117,53 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     return SSL_version(ssl) >= TLS1_3_VERSION ? 2 : found;
 }
 
+/* --- How long a session goes on --------------------------------------------------------------- */
+
+/* Whether the certificate that the peer showed at the full handshake would be refused by now. */
+static bool has_expired(const SSL_SESSION *session)
+{
+    X509 *shown = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+    return shown != NULL && X509_cmp_current_time(X509_get0_notAfter(shown)) <= 0;
+}
+
+/* SSL_CTX_set_session_ticket_cb(3): with each resumption the client gets a fresh ticket, so all of
+ * them tell when the full handshake was that the first one came from. */
+static int on_seal(SSL *ssl, void *arg)
+{
+    SSL_SESSION *session = SSL_get_session(ssl);
+    int64_t now = weft_now_ns();
+    void *began = NULL;
+    size_t len = 0;
+    (void)arg;
+    if (!SSL_SESSION_get0_ticket_appdata(session, &began, &len))
+        return 0;
+    return len == sizeof now || SSL_SESSION_set1_ticket_appdata(session, &now, sizeof now);
+}
+
+static bool is_too_old(const struct weft_tls *tls, SSL_SESSION *session)
+{
+    int64_t began;
+    void *data = NULL;
+    size_t len = 0;
+    if (!SSL_SESSION_get0_ticket_appdata(session, &data, &len) || len != sizeof began)
+        return true;
+    memcpy(&began, data, sizeof began);
+    return weft_now_ns() - began >=
+           tls->options.ticket_key_s * (int64_t)1000000000 * WEFT__TLS_TICKET_KEYS;
+}
+
+static SSL_TICKET_RETURN on_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                   size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    (void)ssl;
+    (void)name;
+    (void)name_len;
+    if ((status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) ||
+        has_expired(session) || is_too_old(arg, session))
+        return SSL_TICKET_RETURN_IGNORE_RENEW; /* a full handshake, and a ticket of its own */
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 /* --- A client's sessions --------------------------------------------------------------------- */
 
 static void session_free(struct weft_tls *tls, struct weft__tls_session *e)
@@ -174,7 +222,9 @@ void weft__tls_session_use(struct weft__tls_stream *t)
     SSL_SESSION *session = NULL;
     pthread_mutex_lock(&tls->lock);
     struct weft__tls_session *e = session_find(tls, t->session_key);
-    if (e != NULL) {
+    if (e != NULL && has_expired(e->session)) {
+        session_free(tls, e);
+    } else if (e != NULL) {
         session = e->session;
         SSL_SESSION_up_ref(session);
         if (SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION) {
@@ -217,5 +267,5 @@ int weft__tls_session_setup(struct weft_tls *tls, SSL_CTX *ctx)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, on_session);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
-    return 0;
+    return SSL_CTX_set_session_ticket_cb(ctx, on_seal, on_opened, tls) ? 0 : -ENOMEM;
 }
