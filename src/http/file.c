@@ -225,13 +225,16 @@ static int send_wanted(struct weft__http_exchange *x, const struct weft__http_fi
 int weft__http_send_file(struct weft__http_exchange *x, const struct weft__http_file *f)
 {
     struct weft_http_response *r = &x->r, before = *r;
-    struct weft_http_field fields[WEFT__HTTP_RESPONSE_FIELDS_MAX];
-    memcpy(fields, r->fields, r->n_fields * sizeof *fields);
-    int err = set_fields(x, f);
+    size_t size = before.n_fields * sizeof *r->fields;
+    struct weft_http_field *fields = size > 0 ? weft__arena_alloc(&x->arena, size) : NULL;
+    if (fields != NULL)
+        memcpy(fields, r->fields, size);
+    int err = size == 0 || fields != NULL ? set_fields(x, f) : -ENOMEM;
     if (err == 0)
         err = send_wanted(x, f);
     if (err < 0 && !r->begun) {
-        memcpy(r->fields, fields, before.n_fields * sizeof *fields);
+        if (fields != NULL)
+            memcpy(r->fields, fields, size);
         r->n_fields = before.n_fields;
         r->status = before.status;
         r->length = before.length;
