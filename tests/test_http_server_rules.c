@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Rules that the HTTP server keeps for its handlers: middleware is never passed by, what a
- * conditional request gets, which methods a path takes.
+ * conditional request gets, which methods a path takes, whose fault an error is.
  */
 #include "http_kit.h"
 
@@ -140,6 +140,53 @@ static int methods(void *arg)
     return 0;
 }
 
+/* --- Errors ---------------------------------------------------------------------------------- */
+
+static int fail_elsewhere(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    (void)q, (void)r;
+    return *(int *)arg;
+}
+
+static int fail_reading(struct weft_http_request *q, struct weft_http_response *r, void *arg)
+{
+    const void *data;
+    size_t len;
+    (void)r, (void)arg;
+    return weft_http_body(q, &data, &len, WEFT_NEVER);
+}
+
+/* What a handler has met elsewhere, at another server say, is not what the client has done. */
+static int errors_from_elsewhere(void *arg)
+{
+    static int errors[] = {-EMSGSIZE, WEFT_EPROTOCOL, WEFT_EEOF,     -ETIMEDOUT,
+                           -EPIPE,    -ECONNRESET,    WEFT_EPOISONED};
+    static const struct row reading[] = {
+        {"POST /body HTTP/1.1\r\nContent-Length: 11\r\n" CLOSE, 413, NULL},
+        {"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" CLOSE "x\r\n", 400, NULL},
+    };
+    struct http_kit k;
+    (void)arg;
+    struct weft_http_app *app = http_kit_app();
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(errors); i++) {
+        char pattern[32];
+        (void)snprintf(pattern, sizeof pattern, "POST /%zu", i);
+        CHECK_EQ(weft_http_route(app, pattern, fail_elsewhere, &errors[i]), 0);
+    }
+    const struct weft_http_route_options little = {.body_max = 10};
+    CHECK_EQ(weft_http_route_with(app, "POST /body", &little, fail_reading, NULL), 0);
+    http_kit_open(&k, app, NULL);
+    for (size_t i = 0; i < WEFT__ARRAY_LEN(errors); i++) {
+        char request[128];
+        (void)snprintf(request, sizeof request, "POST /%zu HTTP/1.1\r\nContent-Length: 0\r\n" CLOSE,
+                       i);
+        check_rows(&k, &(struct row){request, 500, NULL}, 1);
+    }
+    check_rows(&k, reading, WEFT__ARRAY_LEN(reading));
+    http_kit_close(&k);
+    return 0;
+}
+
 static const struct kit_case cases[] = {IN_TASK(middleware_without_memory), IN_TASK(conditions),
-                                        IN_TASK(methods)};
+                                        IN_TASK(methods), IN_TASK(errors_from_elsewhere)};
 KIT_MAIN(cases)

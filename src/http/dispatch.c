@@ -33,6 +33,7 @@ void weft__http_exchange_reset(struct weft__http_exchange *x)
     r->fields = x->first_fields;
     r->fields_cap = WEFT__HTTP_FIRST_FIELDS;
     x->upgraded = false;
+    x->body_error = 0;
     x->ahead = NULL;
 }
 
@@ -222,10 +223,13 @@ int weft_http_next(struct weft_http_request *q, struct weft_http_response *r)
 
 /* --- Results ---------------------------------------------------------------------------------- */
 
-/* The status for what a handler failed with before it answered. */
-static int status_for(int err)
+/* The status for what a handler failed with before it answered: what reading the body gave is the
+ * client's fault, the same code from elsewhere is not. */
+static int status_for(const struct weft__http_exchange *x, int err)
 {
-    switch (err) {
+    if (err == WEFT_EDRAINING)
+        return 503;
+    switch (err == x->body_error ? err : 0) {
     case -EMSGSIZE:
         return 413;
     case WEFT_EPROTOCOL:
@@ -233,8 +237,6 @@ static int status_for(int err)
         return 400;
     case -ETIMEDOUT:
         return 408;
-    case WEFT_EDRAINING:
-        return 503;
     default:
         return 500;
     }
@@ -248,8 +250,8 @@ static bool is_status(int result)
 /* The connection is gone, or is to go: nothing more can be told. */
 static bool is_final(const struct weft__http_exchange *x, int err)
 {
-    return err == -ECANCELED || err == -EPIPE || err == -ECONNRESET || err == WEFT_EPOISONED ||
-           x->r.error < 0;
+    bool gone = err == -EPIPE || err == -ECONNRESET || err == WEFT_EPOISONED;
+    return err == -ECANCELED || (gone && err == x->body_error) || x->r.error < 0;
 }
 
 static int finish(struct weft__http_exchange *x)
@@ -277,7 +279,7 @@ int weft__http_dispatch(struct weft__http_exchange *x)
                                    : weft_http_error(r, 500, "no answer was given");
     } else if (result < 0 && !r->begun && !is_final(x, result)) {
         weft__http_response_other(r);
-        result = weft_http_error(r, status_for(result), NULL);
+        result = weft_http_error(r, status_for(x, result), NULL);
     } else if (result > 0) {
         result = r->begun ? -EINVAL : weft_http_error(r, 500, "no answer was given");
     }

@@ -110,6 +110,7 @@ struct weft__http_exchange {
     struct weft__slice protocol; /* HTTP/2: that an extended CONNECT asks for (RFC 8441) */
     bool upgraded;
     bool draining;
+    int body_error; /* what reading the request's body came to; 0 */
 };
 
 static inline struct weft__http_exchange *weft__http_of_q(const struct weft_http_request *q)
@@ -121,6 +122,12 @@ static inline struct weft__http_exchange *weft__http_of_r(const struct weft_http
 {
     return WEFT__CONTAINER_OF((struct weft_http_response *)(uintptr_t)r, struct weft__http_exchange,
                               r);
+}
+/* Notes what reading the body came to: that, and no other error of its kind, is the client's. */
+static inline int weft__http_body_failed(struct weft__http_exchange *x, int err)
+{
+    x->body_error = err;
+    return err;
 }
 static inline struct weft__slice weft__http_value_of(const struct weft_http_request *q,
                                                      enum weft__http_name id)

@@ -85,7 +85,8 @@ static int fill(struct weft_http_request *q, struct weft__http_multipart *p, wef
     p->start = 0;
     ssize_t n = weft_http_read(q, p->buf + p->len, p->cap - p->len, d);
     if (n == 0)
-        return weft__multipart_complete(&p->m) < 0 ? WEFT_EPROTOCOL : WEFT_EEOF;
+        return weft__http_body_failed(
+            weft__http_of_q(q), weft__multipart_complete(&p->m) < 0 ? WEFT_EPROTOCOL : WEFT_EEOF);
     if (n > 0)
         p->len += (size_t)n;
     return n < 0 ? (int)n : 0;
@@ -100,7 +101,8 @@ static int next_event(struct weft_http_request *q, struct weft__http_multipart *
         size_t used = 0;
         int event = weft__multipart_next(&p->m, p->buf + p->start, p->len, &used);
         if (event < 0)
-            return p->error = p->m.error.status == 413 ? -EMSGSIZE : WEFT_EPROTOCOL;
+            return p->error = weft__http_body_failed(
+                       weft__http_of_q(q), p->m.error.status == 413 ? -EMSGSIZE : WEFT_EPROTOCOL);
         if (event != WEFT__MULTIPART_MORE) {
             p->done = used;
             return event;

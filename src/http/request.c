@@ -340,13 +340,15 @@ int64_t weft_http_length(const struct weft_http_request *q)
 ssize_t weft_http_read(struct weft_http_request *q, void *buf, size_t cap, weft_deadline d)
 {
     struct weft__http_exchange *x = weft__http_of_q(q);
-    return x->cls->read(x, buf, cap, weft_earlier(d, x->until));
+    ssize_t n = x->cls->read(x, buf, cap, weft_earlier(d, x->until));
+    return n < 0 ? weft__http_body_failed(x, (int)n) : n;
 }
 
 #define BODY_FIRST 4096u
 
-static int too_large(const struct weft__http_exchange *x)
+static int too_large(struct weft__http_exchange *x)
 {
+    (void)weft__http_body_failed(x, -EMSGSIZE);
     return weft__fail(-EMSGSIZE, "the body is longer than %llu bytes",
                       (unsigned long long)x->body_max);
 }
@@ -409,7 +411,8 @@ int weft_http_form(struct weft_http_request *q, weft_deadline d)
     struct weft__slice form = weft__slice_of(data, len);
     size_t nul = weft__form_find_nul(form);
     if (nul < len)
-        return weft__fail(WEFT_EPROTOCOL, "the form has a NUL in it, at byte %zu", nul);
+        return weft__fail(weft__http_body_failed(weft__http_of_q(q), WEFT_EPROTOCOL),
+                          "the form has a NUL in it, at byte %zu", nul);
     q->form = form;
     q->has_form = true;
     return 0;

@@ -154,7 +154,7 @@ int weft_http_serve_stream(struct weft_stream **s, struct weft_http_app *app,
     if (err == 0) {
         err = weft__h1_serve(&site, s, 0);
         weft_deadline until = weft_after_ms(conf.o.write_ms > 0 ? conf.o.write_ms : 60000);
-        if (err < 0 && err != -ECONNRESET)
+        if (err < 0)
             weft__stream_give_up(s, until);
         int closing = weft_close(s, until);
         err = err == 0 ? closing : err;
