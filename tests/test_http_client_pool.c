@@ -12,7 +12,7 @@
 struct site {
     struct weft_group *group;
     char url[WEFT_ENDPOINT_MAX + 8];
-    size_t connections, requests;
+    _Atomic size_t connections, requests; /* of both threads */
 };
 
 /* All of it; false: the connection has ended, or the test has, which may be within a frame. */

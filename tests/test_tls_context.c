@@ -281,7 +281,9 @@ static void *reload_first(void *arg)
     both.count = 0;
     pthread_mutex_unlock(&both.lock);
     both.results[0] = weft_tls_reload(both.tls);
+    pthread_mutex_lock(&both.lock);
     both.slow = false;
+    pthread_mutex_unlock(&both.lock);
     return arg;
 }
 

@@ -57,7 +57,8 @@ static char *made_for(X509_NAME *subject, const struct name *names, EVP_PKEY *ke
     CHECK_EQ(PEM_write_bio_X509(bio, x), 1);
     CHECK_EQ(PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL), 1);
     long len = BIO_get_mem_data(bio, &data);
-    CHECK(len > 0 && (text = strndup(data, (size_t)len)) != NULL);
+    CHECK(len > 0 && (text = calloc(1, (size_t)len + 1)) != NULL);
+    memcpy(text, data, (size_t)len);
     GENERAL_NAMES_free(all);
     BASIC_CONSTRAINTS_free(authority);
     BIO_free(bio);
