@@ -3,6 +3,7 @@
  * The driver tests about streams: recv and send.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -494,7 +495,7 @@ static void send_pushed(struct kit *k)
 /* What has no time left is tried before it is cancelled, whoever carries it out. */
 static void files_at_once(struct kit *k)
 {
-    static char bytes[16384];
+    static char bytes[PIPE_BUF]; /* for which there is room in every empty pipe */
     int p[2];
     struct top t;
     assert_int_equal(raw_pipe(p), 0);
