@@ -5,6 +5,9 @@
  */
 #include "ws_kit.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 #include <weft/listener.h>
@@ -439,6 +442,15 @@ static struct weft_ws *fill(struct weft_stream **client)
     return ws;
 }
 
+/* The emulator of another processor's programs may have none. */
+static bool has_tcp_info(const struct weft_stream *s)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    return getsockopt(weft_stream_fd(s), IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           len > offsetof(struct tcp_info, tcpi_notsent_bytes);
+}
+
 /* A ping that stands behind much cannot be answered before that has been taken. */
 static int ping_stands_in_line(void *arg)
 {
@@ -458,7 +470,8 @@ static int ping_stands_in_line(void *arg)
         got += (size_t)n;
     }
     ws->due_ns = 0; /* the pong's time has passed, and the peer has taken something */
-    CHECK_EQ(weft_ws_read(ws, &m, weft_after_ms(1)), -ETIMEDOUT);
+    if (has_tcp_info(client))
+        CHECK_EQ(weft_ws_read(ws, &m, weft_after_ms(1)), -ETIMEDOUT);
     for (int i = 0; i < 100 && r == -ETIMEDOUT; i++) { /* and now it takes nothing any more */
         ws->due_ns = 0;
         r = weft_ws_read(ws, &m, weft_after_ms(1));
