@@ -139,6 +139,16 @@ static inline int http_kit_status(const char *response)
     return strncmp(response, "HTTP/1.1 ", 9) == 0 ? (int)strtol(response + 9, NULL, 10) : -1;
 }
 
+/* Asks so, and shows question and answer when that has another status. */
+static inline void http_kit_expect(const struct http_kit *k, const char *text, int status,
+                                   char *buf, size_t cap)
+{
+    (void)http_kit_ask(k, text, buf, cap);
+    if (http_kit_status(buf) != status)
+        (void)fprintf(stderr, "%s---\n%s\n", text, buf);
+    CHECK_EQ(http_kit_status(buf), status);
+}
+
 static inline bool http_kit_has(const char *text, const char *part)
 {
     bool has = strstr(text, part) != NULL;

@@ -90,20 +90,26 @@ static int port_of(struct weft_server *s)
     return e.port;
 }
 
+/* In that group; at: by the name in the certificate. */
+static void serve_secured(struct weft_group *g, char at[WEFT_ENDPOINT_MAX])
+{
+    struct weft_server *server = NULL;
+    const struct weft_server_options o = {.cert = tls_kit_file("server.pem"),
+                                          .key = tls_kit_file("server.key")};
+    CHECK_EQ(weft_server_open(&server, g, "tls://127.0.0.1:0", &o, echo, NULL, NULL), 0);
+    (void)snprintf(at, WEFT_ENDPOINT_MAX, "tls://localhost:%d", port_of(server));
+}
+
 static int secured(void *arg)
 {
     struct weft_group *g = kit_group(), *cg = kit_group();
-    struct weft_server *server = NULL;
     struct weft_tls *tls = tls_kit_client();
     struct client c = {.made = 0};
     struct weft_factory f = {.protocol = &protocol, .arg = &c};
     struct weft_dial_options o = {.tls = tls};
-    struct weft_server_options so = {.cert = tls_kit_file("server.pem"),
-                                     .key = tls_kit_file("server.key")};
     char at[WEFT_ENDPOINT_MAX];
     (void)arg;
-    CHECK_EQ(weft_server_open(&server, g, "tls://127.0.0.1:0", &so, echo, NULL, NULL), 0);
-    (void)snprintf(at, sizeof at, "tls://localhost:%d", port_of(server));
+    serve_secured(g, at);
     CHECK_EQ(weft_protocol_dial(cg, at, &o, &f, 20000), 0);
     AWAIT(&c, c.len == 6);
     CHECK(memcmp(c.got, "first ", 6) == 0);
@@ -146,17 +152,13 @@ static int secured_and_given_away(void *arg)
 {
     static const struct weft_protocol gives = {.made = made, .data = give_away, .lost = lost};
     struct weft_group *g = kit_group(), *cg = kit_group();
-    struct weft_server *server = NULL;
     struct weft_tls *tls = tls_kit_client();
     struct client c = {.group = cg};
     struct weft_factory f = {.protocol = &gives, .arg = &c};
     struct weft_dial_options o = {.tls = tls};
-    struct weft_server_options so = {.cert = tls_kit_file("server.pem"),
-                                     .key = tls_kit_file("server.key")};
     char at[WEFT_ENDPOINT_MAX];
     (void)arg;
-    CHECK_EQ(weft_server_open(&server, g, "tls://127.0.0.1:0", &so, echo, NULL, NULL), 0);
-    (void)snprintf(at, sizeof at, "tls://localhost:%d", port_of(server));
+    serve_secured(g, at);
     CHECK_EQ(weft_protocol_dial(cg, at, &o, &f, 20000), 0);
     CHECK_EQ(weft_group_wait(cg, SOON), 0);
     CHECK_EQ(c.made, 1);

@@ -196,10 +196,7 @@ static int table(void *arg)
     (void)arg;
     http_kit_open(&k, test_app(), NULL);
     for (size_t i = 0; i < WEFT__ARRAY_LEN(rows); i++) {
-        (void)http_kit_ask(&k, rows[i].request, buf, sizeof buf);
-        if (http_kit_status(buf) != rows[i].status)
-            (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
-        CHECK_EQ(http_kit_status(buf), rows[i].status);
+        http_kit_expect(&k, rows[i].request, rows[i].status, buf, sizeof buf);
         CHECK(rows[i].has == NULL || http_kit_has(buf, rows[i].has));
         CHECK(rows[i].has_too == NULL || http_kit_has(buf, rows[i].has_too));
         if (strncmp(rows[i].request, "HEAD", 4) == 0 || rows[i].status == 304 ||

@@ -58,10 +58,7 @@ static int one_name(void *arg)
                  0);
         http_kit_open(&k, app, NULL);
         for (size_t i = 0; i < WEFT__ARRAY_LEN(rows); i++) {
-            (void)http_kit_ask(&k, rows[i].request, buf, sizeof buf);
-            if (http_kit_status(buf) != rows[i].status)
-                (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
-            CHECK_EQ(http_kit_status(buf), rows[i].status);
+            http_kit_expect(&k, rows[i].request, rows[i].status, buf, sizeof buf);
             CHECK(strstr(buf, "secret") == NULL);
         }
         http_kit_close(&k);

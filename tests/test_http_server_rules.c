@@ -17,10 +17,7 @@ static void check_rows(const struct http_kit *k, const struct row *rows, size_t 
 {
     static char buf[16384];
     for (size_t i = 0; i < n; i++) {
-        (void)http_kit_ask(k, rows[i].request, buf, sizeof buf);
-        if (http_kit_status(buf) != rows[i].status)
-            (void)fprintf(stderr, "%s---\n%s\n", rows[i].request, buf);
-        CHECK_EQ(http_kit_status(buf), rows[i].status);
+        http_kit_expect(k, rows[i].request, rows[i].status, buf, sizeof buf);
         CHECK(rows[i].has == NULL || http_kit_has(buf, rows[i].has));
     }
 }
