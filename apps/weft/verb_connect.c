@@ -13,13 +13,13 @@
 #include <unistd.h>
 
 #include <weft/error.h>
-#include <weft/group.h>
 #include <weft/run.h>
 #include <weft/stream.h>
 #include <weft/udp.h>
 
 #include "cli.h"
 #include "cli_tls.h"
+#include "talk.h"
 
 static struct {
     const char *endpoint, *ca, *server_name, *proxy, *driver;
@@ -58,9 +58,6 @@ static const struct cli_verb verb = {
 
 /* --- Streams ---------------------------------------------------------------------------------- */
 
-/* What the reader's task returns at the end of the answers. Nothing fails with it. */
-enum { ENDED = -EINTR };
-
 struct ends {
     struct weft_stream *in, *out, *peer;
 };
@@ -74,7 +71,7 @@ static int print_answer(void *arg)
         weft_deadline d = config.idle_ms > 0 ? weft_after_ms(config.idle_ms) : WEFT_NEVER;
         ssize_t n = weft_peek(e->peer, &data, d);
         if (n <= 0)
-            return n == 0 || n == -ETIMEDOUT ? ENDED : (int)n;
+            return n == 0 || n == -ETIMEDOUT ? TALK_ENDED : (int)n;
         int r = weft_write(e->out, data, (size_t)n, WEFT_NEVER);
         if (r == 0)
             r = weft_flush(e->out, WEFT_NEVER);
@@ -122,21 +119,6 @@ static void print_facts(struct weft_stream *s)
     }
 }
 
-/* Both ways side by side, until the answers have ended or either has failed. */
-static int talk(weft_fn input, weft_fn output, void *arg)
-{
-    struct weft_group *g = NULL;
-    int r = weft_group_open(&g);
-    if (r == 0)
-        r = weft_group_go(g, "input", input, arg);
-    if (r == 0)
-        r = weft_group_go(g, "output", output, arg);
-    if (r == 0)
-        r = weft_group_wait(g, WEFT_NEVER);
-    (void)weft_group_close(&g);
-    return r == ENDED ? 0 : r;
-}
-
 static int open_ends(struct ends *e)
 {
     int r = weft_stream_from_fd(&e->in, dup(STDIN_FILENO));
@@ -168,7 +150,7 @@ static int run_stream(void)
         print_facts(e.peer);
     r = open_ends(&e);
     if (r == 0)
-        r = talk(send_input, print_answer, &e);
+        r = talk_both_ways(send_input, print_answer, &e);
     r = close_ends(&e, r);
     if (r < 0)
         weft_abort(&e.peer);
@@ -215,7 +197,7 @@ static int print_datagrams(void *arg)
     for (;;) {
         ssize_t n = weft_udp_recv(l->socket, buf, sizeof buf, NULL, weft_after_ms(idle_ms));
         if (n < 0)
-            return n == -ETIMEDOUT ? ENDED : (int)n;
+            return n == -ETIMEDOUT ? TALK_ENDED : (int)n;
         int r = weft_write(l->ends.out, buf, (size_t)n, WEFT_NEVER);
         if (r == 0)
             r = weft_flush(l->ends.out, WEFT_NEVER);
@@ -244,7 +226,7 @@ static int run_udp(void)
         return cli_failed_code(verb.name, r, "cannot connect to %s", config.endpoint);
     r = open_ends(&l.ends);
     if (r == 0)
-        r = talk(send_lines, print_datagrams, &l);
+        r = talk_both_ways(send_lines, print_datagrams, &l);
     r = close_ends(&l.ends, r);
     weft_udp_close(&l.socket);
     return r < 0 ? cli_failed_code(verb.name, r, "%s", config.endpoint) : CLI_OK;

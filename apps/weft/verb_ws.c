@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include <weft/error.h>
-#include <weft/group.h>
 #include <weft/run.h>
 #include <weft/stream.h>
 #include <weft/time.h>
@@ -23,15 +22,13 @@
 
 #include "cli.h"
 #include "cli_tls.h"
+#include "talk.h"
 
 #define LINE_MAX_BYTES (1 << 20)
 #define FIELDS_CAP 4096
 #define CLOSE_S 5
 #define REASON_CAP 128 /* a close frame has room for 123 bytes */
 #define MESSAGE_MAX ((size_t)64 << 20)
-
-/* What the reader returns at the end of the conversation. Nothing fails with it. */
-enum { ENDED = -EINTR };
 
 static struct {
     const char *protocols, *origin, *ca, *proxy, *driver;
@@ -166,24 +163,16 @@ static void say_agreed(const struct weft_ws *ws)
 static int print_all(void *arg)
 {
     int r = print_messages(arg);
-    return r == 0 ? ENDED : r;
+    return r == 0 ? TALK_ENDED : r;
 }
 
 static int talk(struct talk *t)
 {
-    struct weft_group *g = NULL;
     int r = weft_stream_from_fd(&t->in, dup(STDIN_FILENO));
     if (r == 0)
-        r = weft_group_open(&g);
-    if (r == 0)
-        r = weft_group_go(g, "input", send_input, t);
-    if (r == 0)
-        r = weft_group_go(g, "output", print_all, t);
-    if (r == 0)
-        r = weft_group_wait(g, WEFT_NEVER);
-    (void)weft_group_close(&g);
+        r = talk_both_ways(send_input, print_all, t);
     (void)weft_close(&t->in, WEFT_NOW);
-    return r == ENDED ? 0 : r;
+    return r;
 }
 
 /* " REASON" or nothing. A peer's text is not to steer the terminal: a question mark for each
