@@ -28,6 +28,7 @@
 #include "wire/http1.h"
 #include "wire/url.h"
 
+#define WEFT__HTTP_CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110, 10.1.1) */
 #define WEFT__HTTP_HEAD_MAX 65536u  /* of a request that is sent, and of a reply */
 #define WEFT__HTTP_FIELDS_MAX 128u  /* of a reply */
 #define WEFT__HTTP_INTERIM_MAX 16   /* replies of 1xx before the last one */

@@ -20,7 +20,6 @@
 
 #define STATUS_AT 9u /* "HTTP/1.1 413" */
 #define STATUS_END 12u
-#define CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110 section 10.1.1) */
 
 /* The three digits of the reply that begins at `at`: 0, or what reading came to. */
 static int status_at(struct weft_stream *s, size_t at, char ret[4], weft_deadline d)
@@ -82,7 +81,7 @@ static int look(struct weft_stream *s, weft_deadline d)
 
 int weft__http_may_continue(struct weft_stream *s, weft_deadline d)
 {
-    weft_deadline patience = weft_earlier(d, weft_after_ms(CONTINUE_MS));
+    weft_deadline patience = weft_earlier(d, weft_after_ms(WEFT__HTTP_CONTINUE_MS));
     size_t at = 0;
     int err = 0;
     while (err == 0) {

@@ -14,7 +14,6 @@
 
 #define PIECE 16384u
 #define PSEUDO 4
-#define CONTINUE_MS 1000 /* how long a 100 is waited for (RFC 9110 section 10.1.1) */
 #define TARGET_CAP (WEFT_URL_MAX + 1)
 
 /* --- The request ------------------------------------------------------------------------------ */
@@ -161,7 +160,7 @@ static bool is_answered(void *arg)
  * has not ended yet may wait for it: servers need say no 100 then. */
 static int may_continue(struct weft__h2_stream *st, weft_deadline d)
 {
-    weft_deadline patience = weft_earlier(d, weft_after_ms(CONTINUE_MS));
+    weft_deadline patience = weft_earlier(d, weft_after_ms(WEFT__HTTP_CONTINUE_MS));
     int err = weft__h2_flush(st->h2, d);
     if (err == 0)
         err = weft__h2_wait(st->h2, st, is_answered, st, false, patience);

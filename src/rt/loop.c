@@ -165,7 +165,7 @@ void weft__loop_cancel(struct weft_loop *l)
 
 static void cancel_by_thread(struct weft__remote *r)
 {
-    weft__loop_cancel(WEFT__CONTAINER_OF(r, struct weft_loop, canceled));
+    weft__loop_cancel(WEFT__CONTAINER_OF(r, struct weft_loop, cancel_root));
 }
 
 static void defaults(struct weft_loop *l, const struct weft_options *o)
@@ -245,7 +245,7 @@ int weft__loop_open(struct weft_loop **ret, const struct weft_options *o)
     l->embed_fd = -1;
     l->embed_timer = -1;
     l->thread = pthread_self();
-    l->canceled.fn = cancel_by_thread;
+    l->cancel_root.fn = cancel_by_thread;
     weft__list_init(&l->later);
     weft__list_init(&l->later_pooled);
     l->works_max = SIZE_MAX;

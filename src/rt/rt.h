@@ -382,7 +382,7 @@ struct weft_loop {
     struct weft__stack_pool *stacks;
     struct weft__task *dead; /* ended; its stack is given back from outside it */
     struct weft__mpsc remotes;
-    struct weft__remote canceled; /* posted by a cancel of the thread that runs the loop */
+    struct weft__remote cancel_root; /* posted by a cancel of the thread that runs the loop */
     _Atomic bool cancel_posted;
     _Atomic int remote_users; /* threads inside weft__loop_remote */
     pthread_t thread;

@@ -209,7 +209,7 @@ void weft__flow_cancel_locked(struct weft__flow *f)
         set_event(t->cancel_fd);
     bool shielded = f->shields > 0 && weft__clock_ns() < f->shield_ns; /* see loop.c for its end */
     if (t->inner != NULL && !shielded && !atomic_exchange(&t->inner->cancel_posted, true))
-        weft__loop_remote(t->inner, &t->inner->canceled);
+        weft__loop_remote(t->inner, &t->inner->cancel_root);
     weft__flow_push_groups(f, &more);
     weft__group_cancel_queue(&more);
 }
